@@ -1,0 +1,123 @@
+"""The ports: what a stage offers and what it asks of others. Implementations are siblings in their stage.
+
+A `Service` is anything that runs. The supervisor starts services sinks first and stops them sources first:
+`drain`, with a deadline, then cancellation of `run`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from anyio.abc import TaskStatus
+
+from contracts.messages import Change, Incident, Json, Nanoseconds, Window
+
+State: TypeAlias = Literal["starting", "ready", "draining", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """How full a bounded buffer is: items now, its bound, and the most it ever held."""
+
+    name: str
+    used: int
+    capacity: int
+    highest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One row of `thingstorm doctor` and of `/healthz`.
+
+    `last_progress` is when it last did something useful (0 = never). `counters` only ever grow.
+    """
+
+    name: str
+    state: State
+    detail: str = ""
+    last_progress: Nanoseconds = 0
+    buffers: tuple[Gauge, ...] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+class Service(Protocol):
+    """Something that runs in the stack's task group."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Work until cancelled; call `task_status.started()` once ready. Raise to stop the whole stack."""
+        ...
+
+    async def drain(self) -> None:
+        """Stop accepting, return when everything accepted was handed on. Called once, before cancellation."""
+        ...
+
+    def health(self) -> Health: ...
+
+
+class DeviceControl(Protocol):
+    """What the response rule asks of the gateway."""
+
+    async def quarantine(self, device_id: str, *, reason: str) -> None:
+        """Refuse the device from now on, then close its connection. Idempotent."""
+        ...
+
+    async def release(self, device_id: str) -> None:
+        """Let the device come back. Idempotent."""
+        ...
+
+    def quarantined(self) -> frozenset[str]: ...
+
+
+class AlertSink(Protocol):
+    """Where people are told: an SNS topic, a webhook, ..."""
+
+    async def alert(self, incident: Incident) -> None:
+        """Tell. Raises Transient or Terminal; the caller records the outcome."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The result of a query: column names, rows of plain Python values, and how long the engine took."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    milliseconds: float = 0.0
+
+    def dicts(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+class View(Protocol):
+    """The indexed, mutable, queryable copy of the tables. Exactly once by key and sequence."""
+
+    async def apply(self, changes: Sequence[Change]) -> int:
+        """Apply in one transaction, with the checkpoints of their shards. Returns how many took effect."""
+        ...
+
+    async def query(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
+        """Run one read-only statement. Raises ConfigError for a statement that is refused or wrong."""
+        ...
+
+    async def checkpoints(self) -> Mapping[tuple[str, str], int]:
+        """The last sequence applied by (table, shard)."""
+        ...
+
+
+class Detector(Protocol):
+    """A model of normal windows: learn on clean ones, score any. Pure in `score`; higher is stranger."""
+
+    def learn(self, windows: Sequence[Window]) -> None:
+        """Fit on clean windows, replacing what was learnt. Raises NotReady if they are too few."""
+        ...
+
+    def score(self, windows: Sequence[Window]) -> list[float]:
+        """One finite number a window, in order, independent of the other windows of the batch."""
+        ...
+
+
+Emit: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+"""Tell the display that something happened: an event name and its facts. Never blocks, never raises."""
