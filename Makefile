@@ -1,0 +1,41 @@
+# Assumes only python3.11+ (with venv), make and git. uv: from PATH, else installed by pip into .tools/.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := .venv/bin
+
+.PHONY: help setup demo up test check fmt clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: .venv/.synced ## Install everything into .venv (uv.lock, exactly)
+
+.venv/.synced: pyproject.toml uv.lock
+	@command -v uv >/dev/null 2>&1 || test -x .tools/bin/uv || \
+	  { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
+	$(UV) sync --frozen --quiet
+	@touch $@
+
+demo: setup ## The story in 90 seconds: baseline, firmware rollout, botnet, verdicts, quarantine
+	@$(RUN)/thingstorm demo
+
+up: setup ## The whole stack until Ctrl-C, with its addresses
+	@$(RUN)/thingstorm up
+
+test: setup ## All tests: unit, integration, acceptance, packaging
+	$(RUN)/pytest
+
+check: setup ## Lock, lint, format, types, floors
+	$(UV) lock --check --quiet
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+fmt: setup ## Format and mend what ruff can mend
+	$(RUN)/ruff check --fix --quiet || true
+	$(RUN)/ruff format
+
+clean: ## Remove environments, caches and what runs left behind
+	rm -rf .venv .tools .thingstorm dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache

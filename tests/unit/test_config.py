@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import ConfigError
+from thingstorm.config import load_config
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_defaults_serve_a_newcomer() -> None:
+    config = load_config()
+    assert (config.broker.host, config.broker.port, config.aws.backend) == ("127.0.0.1", 1883, "embedded")
+
+
+def test_flags_win_over_environment_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "thingstorm.toml", "[broker]\nport = 1\n[api]\nport = 1\n[aws]\nport = 1\n")
+    monkeypatch.setenv("THINGSTORM__API__PORT", "2")
+    monkeypatch.setenv("THINGSTORM__AWS__PORT", "2")
+    config = load_config(flags={"aws": {"port": 3}})
+    assert (config.broker.port, config.api.port, config.aws.port) == (1, 2, 3)
+    assert load_config(file).model_dump() == load_config().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[broker]\nport = 70000\n", "setting 'broker.port'"),
+        ("[brokr]\nport = 1\n", "unknown setting 'brokr'"),
+        ("[broker\nport = 1\n", "is not valid TOML"),
+        ("drain_seconds = -1\n", "setting 'drain_seconds'"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_error(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        load_config(write(tmp_path / "x.toml", text))
+    assert caught.value.exit_code == 2
+    assert caught.value.fix
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration file"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_a_wrong_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THINGSTORM__BROKER__PORT", "many")
+    with pytest.raises(ConfigError) as caught:
+        load_config()
+    assert "THINGSTORM__BROKER__PORT" in caught.value.fix

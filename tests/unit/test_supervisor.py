@@ -1,0 +1,103 @@
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+
+from contracts.errors import BackendError
+from contracts.ports import Health
+from thingstorm.runtime import supervisor
+from thingstorm.runtime.supervisor import DrainCut, supervise
+
+pytestmark = pytest.mark.anyio
+
+
+class Recorder:
+    """A service that writes down what happens to it."""
+
+    def __init__(self, name: str, log: list[str], **options: float | bool) -> None:
+        self.name = name
+        self._log = log
+        self._options = options
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        if self._options.get("fails_at_start"):
+            raise BackendError(f"{self.name} cannot start", fix="mend it")
+        self._log.append(f"start {self.name}")
+        if not self._options.get("never_ready"):
+            task_status.started()
+        try:
+            if "crashes_after" in self._options:
+                await anyio.sleep(self._options["crashes_after"])
+                raise BackendError(f"{self.name} crashed", fix="mend it")
+            await anyio.sleep_forever()
+        finally:
+            self._log.append(f"end {self.name}")
+
+    async def drain(self) -> None:
+        self._log.append(f"drain {self.name}")
+        await anyio.sleep(self._options.get("drain_takes", 0.0))
+
+    def health(self) -> Health:
+        return Health(self.name, "ready")
+
+
+async def test_starts_in_order_and_stops_in_reverse_each_drained_before_the_next() -> None:
+    log: list[str] = []
+    async with supervise([Recorder("sink", log), Recorder("source", log)], drain_seconds=1):
+        log.append("body")
+    assert log == [
+        "start sink",
+        "start source",
+        "body",
+        "drain source",
+        "end source",
+        "drain sink",
+        "end sink",
+    ]
+
+
+async def test_a_service_that_fails_to_start_stops_those_before_it() -> None:
+    log: list[str] = []
+    with pytest.raises(BackendError, match="source cannot start"):
+        async with supervise(
+            [Recorder("sink", log), Recorder("source", log, fails_at_start=True)], drain_seconds=1
+        ):
+            log.append("body")
+    assert "body" not in log
+    assert log[-1] == "end sink"
+
+
+async def test_a_crash_stops_everything_and_comes_out_as_its_own_error() -> None:
+    log: list[str] = []
+    with pytest.raises(BackendError, match="source crashed"):
+        async with supervise(
+            [Recorder("sink", log), Recorder("source", log, crashes_after=0.01)], drain_seconds=1
+        ):
+            await anyio.sleep_forever()
+    assert "end sink" in log
+
+
+async def test_a_drain_that_does_not_end_is_cut_and_said() -> None:
+    log: list[str] = []
+    with pytest.raises(DrainCut, match="slow") as caught:
+        async with supervise(
+            [Recorder("sink", log), Recorder("slow", log, drain_takes=60)], drain_seconds=0.05
+        ):
+            pass
+    assert caught.value.exit_code == 1
+    assert log[-1] == "end sink"
+
+
+async def test_an_error_of_the_body_still_drains() -> None:
+    log: list[str] = []
+    with pytest.raises(RuntimeError, match="mine"):
+        async with supervise([Recorder("sink", log)], drain_seconds=1):
+            raise RuntimeError("mine")
+    assert log == ["start sink", "drain sink", "end sink"]
+
+
+async def test_a_service_that_never_gets_ready_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.05)
+    log: list[str] = []
+    with pytest.raises(BackendError, match="mute was not ready"):
+        async with supervise([Recorder("mute", log, never_ready=True)], drain_seconds=1):
+            pass

@@ -1,0 +1,147 @@
+"""One tree of settings. What wins: flags > environment `THINGSTORM__...` > `thingstorm.toml` > defaults.
+
+Pure and frozen: reading it opens no port and imports no backend. A wrong setting is a ConfigError that says
+where it was looked for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from contracts.errors import ConfigError
+
+DEFAULT_FILE = Path("thingstorm.toml")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""0 lets the system choose."""
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerConfig(_Section):
+    """The device gateway."""
+
+    backend: str = "amqtt"
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    limits: Literal["aws", "open"] = "aws"
+    buffer: Count = 20_000  # messages waiting for the rules before reading pauses
+
+
+class AwsConfig(_Section):
+    """The AWS services behind the rules."""
+
+    backend: str = "embedded"
+    port: Port = 4566
+    endpoint: str = ""
+    region: str = "us-east-1"
+    prefix: str = "thingstorm"
+
+
+class PipelineConfig(_Section):
+    """Rules, workers and the delivery stream."""
+
+    rules: Path | None = None
+    pollers: Count = 2
+    archive_bytes: Count = 5 * 1024 * 1024
+    archive_seconds: Seconds = 60.0
+
+
+class ViewConfig(_Section):
+    """The SQL view. Without a path it lives in memory and ends with the stack."""
+
+    backend: str = "duckdb"
+    path: Path | None = None
+    memory_limit: str = "2GB"
+
+
+class ModelConfig(_Section):
+    """The detector and the response to its verdicts."""
+
+    detector: str = "knn"
+    train_seconds: Seconds = 120.0
+    quarantine: bool = True
+    max_quarantine_share: Share = 0.3
+
+
+class ApiConfig(_Section):
+    """The HTTP API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Config(BaseSettings):
+    """Everything that can be set, with the values that serve a newcomer."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="THINGSTORM__",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+    )
+    toml_path: ClassVar[Path | None] = None
+
+    broker: BrokerConfig = BrokerConfig()
+    aws: AwsConfig = AwsConfig()
+    pipeline: PipelineConfig = PipelineConfig()
+    view: ViewConfig = ViewConfig()
+    model: ModelConfig = ModelConfig()
+    api: ApiConfig = ApiConfig()
+    drain_seconds: Seconds = 5.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class passes it; no .env file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.toml_path))
+
+
+def load_config(path: Path | None = None, *, flags: Mapping[str, Any] | None = None) -> Config:
+    """Read the settings. `path` defaults to `thingstorm.toml` in the current folder, if it is there.
+
+    Raises ConfigError: file missing or not TOML, unknown key, or a value out of range.
+    """
+    if path is not None and not path.is_file():
+        raise ConfigError(
+            f"no configuration file {path}", fix="give an existing file to --config, or leave it out"
+        )
+    chosen = path or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+    bound = type("BoundConfig", (Config,), {"toml_path": chosen, "__module__": __name__})
+    try:
+        config: Config = bound(**(flags or {}))
+    except ValidationError as error:
+        raise _explain(error, chosen) from None
+    except ValueError as error:
+        raise ConfigError(f"{chosen} is not valid TOML: {error}", fix="correct the line it names") from None
+    return config
+
+
+def _explain(error: ValidationError, path: Path | None) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    looked = f"flags, environment THINGSTORM__{key.upper().replace('.', '__')}, {path or DEFAULT_FILE}"
+    if first["type"] == "extra_forbidden":
+        return ConfigError(
+            f"unknown setting '{key}'", fix=f"remove it or correct its name (looked in: {looked})"
+        )
+    return ConfigError(f"setting '{key}': {first['msg']}", fix=f"correct it in one of: {looked}")
