@@ -101,3 +101,13 @@ async def test_a_service_that_never_gets_ready_is_named(monkeypatch: pytest.Monk
     with pytest.raises(BackendError, match="mute was not ready"):
         async with supervise([Recorder("mute", log, never_ready=True)], drain_seconds=1):
             pass
+
+
+async def test_a_crash_of_an_outer_group_does_not_wait_for_the_drain_of_an_inner_one() -> None:
+    log: list[str] = []
+    outer, inner = Recorder("aws", log, crashes_after=0.01), Recorder("worker", log, drain_takes=60)
+    with anyio.fail_after(2), pytest.raises(BackendError, match="aws crashed"):
+        async with supervise([outer], drain_seconds=50), supervise([inner], drain_seconds=50):
+            await anyio.sleep_forever()
+    assert "drain worker" not in log
+    assert "end worker" in log

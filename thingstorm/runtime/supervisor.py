@@ -6,8 +6,9 @@ fails to start stops those already started, last first.
 Stop: services in reverse order (sources first). For each: `drain` with what is left of the deadline, then its
 `run` is cancelled and awaited, then the next. So a sink lives until everything above it has handed on its work.
 
-Crash: when a `run` raises, everything is cancelled at once and the error comes out of `supervise`. When the
-deadline cuts a drain, `supervise` finishes the stop and raises `DrainCut`.
+Crash: when a `run` raises, the body is cancelled, nothing is drained (what it would hand on to may be what died),
+and the error comes out of `supervise`. A body cancelled from outside is the same. When the deadline cuts a drain,
+`supervise` finishes the stop and raises `DrainCut`.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -59,12 +60,15 @@ async def supervise(services: Sequence[Service], *, drain_seconds: float) -> Asy
     try:
         async with anyio.create_task_group() as tasks:
             running: list[_Running] = []
+            crashed = False
             try:
                 for service in services:
                     running.append(await _start(tasks, service))  # noqa: PERF401 - those before a failure must be stopped
                 yield
+            except anyio.get_cancelled_exc_class():
+                crashed = True
+                raise
             finally:
-                crashed = tasks.cancel_scope.cancel_called
                 cut = await _stop(running, drain_seconds=0.0 if crashed else drain_seconds)
             if cut and not crashed:
                 raise DrainCut(cut)

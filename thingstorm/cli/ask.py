@@ -1,0 +1,72 @@
+"""`sql` and `query`: ask the view of a running stack, or a stored one."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contracts.errors import ConfigError
+from thingstorm.cli.client import call
+from thingstorm.cli.tables import Format, print_rows
+
+Api = Annotated[str | None, typer.Option("--api", help="Address of the running stack's API.")]
+Form = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sql)
+    app.command()(query)
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SELECT.")],
+    form: Form = "table",
+    api: Api = None,
+    db: Annotated[
+        Path | None, typer.Option("--db", help="A stored view's file instead of a running stack.")
+    ] = None,
+) -> None:
+    """Ask the view in SQL.
+
+    Example: thingstorm sql "SELECT device_id, count(*) n FROM telemetry
+    WHERE received_at > now() - INTERVAL 60 SECOND GROUP BY 1 ORDER BY n DESC LIMIT 5"
+    """
+    answer = _stored(db, statement) if db else call("POST", "/query", url=api, body={"sql": statement})
+    _show(answer, form)
+
+
+def query(
+    name: Annotated[str | None, typer.Argument(help="Its name; leave it out to list them all.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, may be repeated.")] = None,
+    form: Form = "table",
+    api: Api = None,
+) -> None:
+    """Run a named query.
+
+    Example: thingstorm query top_talkers -p seconds=60
+    """
+    if name is None:
+        known = call("GET", "/queries", url=api)["queries"]
+        print_rows(("name", "description"), [(one["name"], one["description"]) for one in known], form)
+        return
+    _show(call("GET", f"/queries/{name}", url=api, query=dict(map(_pair, parameter or []))), form)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"-p {text}: no '='", fix="write -p name=value")
+    return key, value
+
+
+def _show(answer: dict[str, Any], form: Format) -> None:
+    print_rows(answer["columns"], answer["rows"], form)
+    if form == "table" and sys.stdout.isatty():
+        typer.echo(f"{len(answer['rows'])} rows in {answer['milliseconds']:.1f} ms", err=True)
+
+
+def _stored(path: Path, statement: str) -> dict[str, Any]:
+    from thingstorm.runtime.stored import query_stored
+
+    return query_stored(path, statement)
