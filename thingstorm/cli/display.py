@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -34,7 +34,7 @@ class Display(Protocol):
 
     def refresh(self, hops: Sequence[Hop]) -> None: ...
 
-    def __enter__(self) -> "Display": ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -66,7 +66,7 @@ class PlainDisplay:
     def _seconds(self) -> float:
         return time.monotonic() - self._begun
 
-    def __enter__(self) -> "PlainDisplay":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +113,7 @@ class LiveDisplay:
         self._rates = {name: max(0, count - self._before.get(name, 0)) / span for name, count, _ in hops}
         self._before, self._at = {name: count for name, count, _ in hops}, now
 
-    def __enter__(self) -> "LiveDisplay":
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -137,6 +137,7 @@ _SENTENCES = {
     "trained": "the model has learnt what is normal from {windows} windows of {devices} devices",
     "verdict": "verdict: {kind} (confidence {confidence:.2f}): {summary}",
     "action": "{action} {target}: {outcome}",
+    "addresses": "{addresses}",
     "settling": "waiting for the path to become quiet",
     "stopping": "draining and stopping",
 }

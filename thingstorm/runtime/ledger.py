@@ -14,13 +14,13 @@ Quiet = Callable[[], Awaitable[str]]
 """Looks at one hop: the empty string when nothing is under way there, else what still is."""
 
 
-async def settle(hops: list[Quiet], *, timeout: float) -> None:
+async def settle(hops: list[Quiet], *, within: float) -> None:
     """Return when every hop was quiet in the same round, twice running. Raises NotReady naming the hop that was not.
 
     Twice, because a message may slip from a hop not yet looked at into one already seen quiet.
     """
     quiet_rounds, busy = 0, "nothing was looked at"
-    with anyio.move_on_after(timeout):
+    with anyio.move_on_after(within):
         while quiet_rounds < 2:
             states = [state for hop in hops if (state := await hop())]
             quiet_rounds = 0 if states else quiet_rounds + 1
@@ -28,7 +28,7 @@ async def settle(hops: list[Quiet], *, timeout: float) -> None:
             await anyio.sleep(POLL_SECONDS if states else POLL_SECONDS / 4)
         return
     raise NotReady(
-        f"the path did not become quiet within {timeout:.0f} s: {busy}",
+        f"the path did not become quiet within {within:.0f} s: {busy}",
         fix="the machine may be too slow for this rate; send less, or give it longer",
     )
 

@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from contracts.errors import BackendError
 from contracts.ports import Service
+from thingstorm.runtime.groups import first_error
 
 START_SECONDS = 30.0
 """How long one service may take to report ready: the emulator needs 0.3 s, a cold disk some seconds."""
@@ -73,7 +74,7 @@ async def supervise(services: Sequence[Service], *, drain_seconds: float) -> Asy
             if cut and not crashed:
                 raise DrainCut(cut)
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise first_error(group) from None
 
 
 async def _start(tasks: TaskGroup, service: Service) -> _Running:
@@ -108,12 +109,3 @@ async def _drain(service: Service, deadline: float) -> bool:
     with anyio.move_on_at(deadline) as scope:
         await service.drain()
     return not scope.cancelled_caught
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that counts: one that is not a mere cancellation, as deep as groups are nested."""
-    for error in group.exceptions:
-        inner = _first(error) if isinstance(error, BaseExceptionGroup) else error
-        if not isinstance(inner, anyio.get_cancelled_exc_class()):
-            return inner
-    return group.exceptions[0]

@@ -1,0 +1,205 @@
+"""The HTTP API: queries, devices, incidents, health, metrics. OpenAPI at `/docs`.
+
+Errors are JSON: `{"error": ..., "fix": ...}`, with 400 for a wrong request, 404 for something unknown and 503 for
+something that is not ready.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel, Field
+
+from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
+from contracts.messages import SECOND, Json
+from contracts.ports import DeviceControl, Health, Rows, View
+
+from .query_catalog import catalog, run_named
+
+MAX_BODY = 1_000_000
+"""Bytes of a request: a statement of 100,000 characters, escaped, with parameters."""
+
+AskHealth = Callable[[], Sequence[Health]]
+
+
+class Ask(BaseModel):
+    """A statement and its named parameters (`$name` in the SQL)."""
+
+    sql: str
+    parameters: dict[str, Json] = Field(default_factory=dict)
+
+
+class Because(BaseModel):
+    """Why somebody acts; it is recorded."""
+
+    reason: Annotated[str, Field(max_length=500)] = "by hand"
+
+
+def create_app(*, view: View, health: AskHealth, devices: DeviceControl | None) -> FastAPI:
+    """The application over a view; `devices` is None where no gateway can be reached."""
+    app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
+    app.middleware("http")(_bounded)
+    app.add_exception_handler(ThingstormError, _explain)
+    _add_queries(app, view)
+    _add_records(app, view)
+    _add_control(app, devices)
+    _add_health(app, health)
+    return app
+
+
+async def _bounded(request: Request, call_next: Callable[[Request], Any]) -> Any:
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > MAX_BODY:
+        return JSONResponse(
+            {"error": "the request is too large", "fix": f"send at most {MAX_BODY} bytes"}, 413
+        )
+    return await call_next(request)
+
+
+async def _explain(_: Request, error: Exception) -> JSONResponse:
+    status = 400
+    if isinstance(error, UnknownName):
+        status = 404
+    elif not isinstance(error, ConfigError):
+        status = 503
+    return JSONResponse({"error": str(error), "fix": getattr(error, "fix", "")}, status)
+
+
+def _add_queries(app: FastAPI, view: View) -> None:
+    @app.post("/query")
+    async def query(ask: Ask) -> JSONResponse:
+        return _answer(await view.query(ask.sql, ask.parameters))
+
+    @app.get("/queries")
+    async def queries() -> dict[str, Any]:
+        return {"queries": [{**asdict(q), "sql": q.sql} for q in catalog().values()]}
+
+    @app.get("/queries/{name}")
+    async def named(name: str, request: Request) -> JSONResponse:
+        return _answer(await run_named(view, name, dict(request.query_params)))
+
+
+def _add_records(app: FastAPI, view: View) -> None:
+    @app.get("/devices")
+    async def all_devices() -> JSONResponse:
+        return _records("devices", await view.query("SELECT * FROM devices ORDER BY device_id"))
+
+    @app.get("/devices/{device_id}")
+    async def one_device(device_id: str) -> JSONResponse:
+        rows = await view.query("SELECT * FROM devices WHERE device_id = $id", {"id": device_id})
+        return _one("device", device_id, rows)
+
+    @app.get("/incidents")
+    async def all_incidents() -> JSONResponse:
+        return _records(
+            "incidents", await view.query("SELECT * FROM incidents ORDER BY opened_at DESC LIMIT 1000")
+        )
+
+    @app.get("/incidents/{incident_id}")
+    async def one_incident(incident_id: str) -> JSONResponse:
+        rows = await view.query("SELECT * FROM incidents WHERE incident_id = $id", {"id": incident_id})
+        return _one("incident", incident_id, rows)
+
+    @app.get("/verdicts")
+    async def verdicts() -> JSONResponse:
+        rows = await view.query("SELECT * FROM verdicts ORDER BY verdict_id DESC LIMIT 1000")
+        return _records("verdicts", rows)
+
+
+def _add_control(app: FastAPI, devices: DeviceControl | None) -> None:
+    def control() -> DeviceControl:
+        if devices is None:
+            raise NotReady(
+                "no gateway can be reached from here", fix="ask the API of the stack that runs the broker"
+            )
+        return devices
+
+    @app.post("/devices/{device_id}/quarantine")
+    async def quarantine(device_id: str, why: Because) -> dict[str, str]:
+        await control().quarantine(device_id, reason=why.reason)
+        return {"device_id": device_id, "outcome": "done"}
+
+    @app.post("/devices/{device_id}/release")
+    async def release(device_id: str, why: Because) -> dict[str, str]:
+        await control().release(device_id)
+        return {"device_id": device_id, "outcome": "done", "reason": why.reason}
+
+
+def _add_health(app: FastAPI, health: AskHealth) -> None:
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        services = [_service(one) for one in health()]
+        ready = all(service["state"] == "ready" for service in services)
+        return JSONResponse({"ready": ready, "services": services}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(_prometheus(health()), media_type="text/plain; version=0.0.4")
+
+
+def _service(one: Health) -> dict[str, Any]:
+    told = asdict(one)
+    told["last_progress"] = (
+        _iso(datetime.fromtimestamp(one.last_progress / SECOND, tz=UTC)) if one.last_progress else ""
+    )
+    return told
+
+
+def _prometheus(services: Sequence[Health]) -> str:
+    lines = ["# TYPE thingstorm_total counter"]
+    for one in services:
+        lines += [
+            f'thingstorm_total{{service="{one.name}",what="{k}"}} {v}'
+            for k, v in sorted(one.counters.items())
+        ]
+    lines.append("# TYPE thingstorm_buffer_used gauge")
+    for one in services:
+        lines += [
+            f'thingstorm_buffer_used{{service="{one.name}",buffer="{b.name}"}} {b.used}' for b in one.buffers
+        ]
+    lines.append("# TYPE thingstorm_ready gauge")
+    lines += [f'thingstorm_ready{{service="{one.name}"}} {int(one.state == "ready")}' for one in services]
+    return "\n".join(lines) + "\n"
+
+
+def _answer(rows: Rows) -> JSONResponse:
+    body = {"columns": rows.columns, "rows": _plain(rows.rows), "milliseconds": round(rows.milliseconds, 3)}
+    return JSONResponse(body)
+
+
+def _records(name: str, rows: Rows) -> JSONResponse:
+    return JSONResponse({name: [_plain(row) for row in rows.dicts()]})
+
+
+def _one(kind: str, name: str, rows: Rows) -> JSONResponse:
+    found = rows.dicts()
+    if not found:
+        raise UnknownName(kind, name, [])
+    return JSONResponse(_plain(found[0]))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no timestamps, no huge integers that all readers agree on, no NaN."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return _iso(value)
+    if value is None or isinstance(value, str | bool | int):
+        return value if not isinstance(value, int) or abs(value) < 2**63 else str(value)
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    try:
+        return float(json.dumps(value))
+    except TypeError:
+        return str(value)
+
+
+def _iso(moment: datetime) -> str:
+    """ISO 8601 with milliseconds and Z; a naive timestamp of the view is UTC."""
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -1,0 +1,182 @@
+"""Which signs of a window are evidence, of which class, and how strong: pure rules, one function a sign.
+
+Security evidence is what load does not do: topics its type never used, refused requests, throttling, and a
+rate far beyond own history, peers and kept readings together. Rate, payload size and reconnects within what
+a rollout or an outage does are load. Payload size is a soft hint: it turns nothing into security evidence by
+itself, it only lowers the count of other signs that is needed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from contracts.messages import Evidence, EvidenceClass, Window
+
+from .windows import WINDOW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRules:
+    """Limits of evidence. `..._z` are standard deviations, `..._ratio` multiples of what is expected."""
+
+    load_z: float = 3.0
+    flood_z: float = 5.0
+    flood_ratio: float = 5.0
+    """Rollouts double or treble, crowds and backlogs reach 4; beyond 5 times everything expected is a flood."""
+    strong_z: float = 7.0
+    strong_ratio: float = 6.0
+    event_z: float = 1.7
+    """2 (sqrt(2 + 3/8) - sqrt(3/8)) = 1.86: two events in a window, one (1.12) is not enough."""
+    slow_z: float = 2.9
+    """Four seconds with an event in the last minute: 2 (sqrt(4 + 3/8) - sqrt(3/8)) = 2.96."""
+    size_z: float = 6.0
+    size_floor: float = 0.15
+    settled_seconds: float = 15.0
+    seconds: float = 2.0
+    """A burst inside one second is in five overlapping windows: evidence must show in two seconds."""
+    storm: float = 0.2
+    """With this share of the fleet dropped in the last minute, a fresh connection excuses a burst ..."""
+    storm_seconds: float = 6.0
+    """... for this long, unless the burst is beyond ..."""
+    storm_ratio: float = 20.0
+    storm_z: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What one window shows. `strength` is the largest security z over its limit, 0 without any."""
+
+    evidence: tuple[Evidence, ...]
+    strength: float
+    strong: bool
+
+    @property
+    def security(self) -> bool:
+        return self.strength > 0.0
+
+
+def signs_of(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> Signs:
+    """All evidence of a window, strongest first, security before load."""
+    found = [*_rate(window, fleet, rules), *_novel(window, rules), *_refused(window, fleet, rules)]
+    found += [*_throttled(window, fleet, rules), *_size(window, rules), *_connects(window)]
+    found.sort(key=lambda pair: (pair[0].weight == "load", -pair[1]))
+    strength = max((relative for item, relative in found if item.weight == "security"), default=0.0)
+    strong = strength > 0.0 and is_strong(window.features, rules, excused=_excused(window, fleet, rules))
+    return Signs(tuple(item for item, _ in found), strength, strong)
+
+
+def is_strong(features: Mapping[str, float], rules: EvidenceRules, *, excused: bool = False) -> bool:
+    """Signs so plain that one device is enough for an attack."""
+    flood = (
+        features["rate_excess"] >= rules.strong_z
+        and features["ratio"] >= rules.strong_ratio
+        and features["loud_seconds"] >= rules.seconds
+        and not excused
+    )
+    # a botnet's own topic at 1/s is 5 events; publishing up as well is more than a forgotten topic
+    topics = features["novel_seconds"] >= 3 and features["novel_events"] >= 4 and features["ratio_own"] >= 2.0
+    scan = features["novel_events"] >= 10
+    guessing = (
+        features["failures"] >= 5
+        and features["failure_seconds"] >= 3
+        and features["failures"] >= 4.0 * features["peer_failures"]
+    )
+    return bool(flood or topics or scan or guessing)
+
+
+Found = Iterator[tuple[Evidence, float]]
+
+
+def _evidence(
+    window: Window, feature: str, *, value: str, own: float, peers: float, weight: EvidenceClass
+) -> Evidence:
+    features = window.features
+    return Evidence(window.device_id, feature, features[value], own, peers, features[feature], weight)
+
+
+def _excused(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> bool:
+    features = window.features
+    beyond = features["ratio"] >= rules.storm_ratio and features["rate_excess"] >= rules.storm_z
+    fresh = features["since_connect"] < rules.storm_seconds
+    return fleet["storm"] >= rules.storm and fresh and not beyond
+
+
+def _rate(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> Found:
+    features = window.features
+    z = features["rate_excess"]
+    if z < rules.load_z:
+        return
+    flood = (
+        z >= rules.flood_z
+        and features["ratio"] >= rules.flood_ratio
+        and features["loud_seconds"] >= rules.seconds
+        and not _excused(window, fleet, rules)
+    )
+    own = features["expected_own"]
+    peers = own * features["ratio_peers"]
+    weight: EvidenceClass = "security" if flood else "load"
+    relative = z / (rules.flood_z if flood else rules.load_z)
+    yield _evidence(window, "rate_excess", value="messages", own=own, peers=peers, weight=weight), relative
+
+
+def _novel(window: Window, rules: EvidenceRules) -> Found:
+    features = window.features
+    # right after a reboot one new topic and a larger payload are what a new firmware does
+    settled = features["since_connect"] >= rules.settled_seconds
+    bigger = settled and features["size_excess"] >= rules.size_z * rules.size_floor
+    repeated = features["novel_seconds"] >= rules.seconds or features["novel_events"] >= 5
+    if (features["novel"] >= rules.event_z and repeated) or (bigger and features["novel_events"] >= 1):
+        item = _evidence(window, "novel", value="novel_events", own=0.0, peers=0.0, weight="security")
+        yield item, max(1.0, features["novel"] / rules.event_z)
+    elif features["novel_slow"] >= rules.slow_z:
+        item = _evidence(window, "novel_slow", value="novel_events", own=0.0, peers=0.0, weight="security")
+        yield item, features["novel_slow"] / rules.slow_z
+
+
+def _refused(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> Found:
+    features = window.features
+    # everybody coming back at once is refused now and then; then it takes twice as much
+    limit = rules.event_z * (2.0 if fleet["storm"] >= rules.storm else 1.0)
+    repeated = features["failure_seconds"] >= rules.seconds or features["failures"] >= 5
+    found = False
+    for name in ("authorization", "authentication"):
+        if features[name] >= limit and repeated:
+            found = True
+            peers = features["peer_failures"]
+            item = _evidence(window, name, value="failures", own=0.0, peers=peers, weight="security")
+            yield item, features[name] / limit
+    slow = "authentication_slow"
+    if not found and features[slow] >= rules.slow_z and fleet["storm"] < rules.storm:
+        item = _evidence(
+            window, slow, value="failures", own=0.0, peers=features["peer_failures"], weight="security"
+        )
+        yield item, features[slow] / rules.slow_z
+
+
+def _throttled(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> Found:
+    features = window.features
+    if features["throttled"] < rules.event_z or _excused(window, fleet, rules):
+        return
+    # a backlog can run into the throttle as well: only traffic that nothing explains is hostile
+    loud = features["loud_seconds"] >= rules.seconds and features["ratio"] >= 2.0
+    weight: EvidenceClass = "security" if loud else "load"
+    yield (
+        _evidence(window, "throttled", value="throttle_events", own=0.0, peers=0.0, weight=weight),
+        features["throttled"] / rules.event_z,
+    )
+
+
+def _size(window: Window, rules: EvidenceRules) -> Found:
+    features = window.features
+    limit = rules.size_z * rules.size_floor
+    if features["size_excess"] >= limit:
+        own = features["size_own"]
+        peers = own * features["size_peers"]
+        item = _evidence(window, "size_excess", value="size", own=own, peers=peers, weight="load")
+        yield item, features["size_excess"] / limit
+
+
+def _connects(window: Window) -> Found:
+    features = window.features
+    if features["connects"] >= 1:
+        item = Evidence(window.device_id, "connects", features["connects"], 0.0, 0.0, 0.0, "load")
+        yield item, features["connects"] / WINDOW_SECONDS

@@ -1,0 +1,165 @@
+"""Windows to verdicts in one object without any waiting: what the loop runs in its worker thread.
+
+Learning phase: seconds are kept, only plain signs are judged. After it: the baseline and a robust detector
+are learnt at once (milliseconds), so that no tick is blind; the chosen detector replaces it when it is fitted
+(the first import of PyOD takes seconds). The detector never learns again by itself, so no attack is learnt.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contracts.clock import Clock
+from contracts.errors import NotReady
+from contracts.messages import SECOND, Nanoseconds, Score, Verdict, Window
+
+from .baseline import MIN_SECONDS, Baseline, learn_baseline
+from .detectors import ScaledDetector, make_detector
+from .detectors.base import MAX_ROWS, MIN_ROWS, CleanRows
+from .detectors.robust import RobustDetector
+from .features import measure
+from .history import History
+from .verdict import MEMORY, Rules, Tick, decide
+from .windows import WINDOW_SECONDS, Second
+
+MAX_TRAINING_SECONDS = 1800
+"""Half an hour of clean seconds at most; of a longer training the newest count."""
+
+MIN_TRAINING_TICKS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What the training gave: the baseline, and the clean windows that detectors are fitted on."""
+
+    baseline: Baseline
+    windows: tuple[Window, ...]
+
+
+def train(seconds: Sequence[Second], *, without: frozenset[str] = frozenset()) -> Learnt:
+    """Learn from clean seconds. Raises NotReady if they are too few."""
+    baseline = learn_baseline(seconds, without=without)
+    devices = max(len(baseline.devices), 1)
+    wanted = max(MIN_TRAINING_TICKS, MAX_ROWS // devices)
+    stride = max(1, len(seconds) // wanted)
+    history = History()
+    windows: list[Window] = []
+    for position, second in enumerate(seconds):
+        history.advance(second, baseline)
+        if history.seconds >= WINDOW_SECONDS and (len(seconds) - 1 - position) % stride == 0:
+            windows.extend(measure(history, baseline, without=without)[0])
+    if len(windows) < MIN_ROWS:
+        raise NotReady(f"only {len(windows)} clean windows", fix=f"train until there are {MIN_ROWS}")
+    return Learnt(baseline, tuple(windows))
+
+
+class Model:
+    """Not thread-safe: one call at a time, but for `fitted`, which may come from another thread."""
+
+    def __init__(self, *, clock: Clock, detector: str, train_until: Nanoseconds | None, rules: Rules) -> None:
+        self._clock = clock
+        self._rules = rules
+        self._detector_name = detector
+        self._train_until = train_until
+        self._history = History()
+        self._training: deque[Second] = deque(maxlen=MAX_TRAINING_SECONDS)
+        self._suspects: set[str] = set()
+        self._past: deque[Tick] = deque(maxlen=MEMORY)
+        self._shut_out: frozenset[str] = frozenset()
+        self.learnt: Learnt | None = None
+        self.detector: ScaledDetector | None = None
+        self.flagged = 0
+
+    @property
+    def learning(self) -> bool:
+        return self.learnt is None
+
+    @property
+    def wants_fit(self) -> bool:
+        """Whether the chosen detector still has to be fitted (the stand-in works meanwhile)."""
+        return self.learnt is not None and self._detector_name != "robust" and not self._chosen
+
+    @property
+    def fleet_size(self) -> int:
+        return len(self._history)
+
+    @property
+    def _chosen(self) -> bool:
+        return self.detector is not None and not isinstance(self.detector, RobustDetector)
+
+    def train_for(self, *, start: Nanoseconds, seconds: float) -> None:
+        """Set the end of the learning phase if nobody has."""
+        if self._train_until is None:
+            self._train_until = start + int(seconds * SECOND)
+
+    def take(self, second: Second, *, shut_out: frozenset[str]) -> None:
+        """Add the next second without judging it."""
+        self._history.forget(shut_out | self._shut_out)
+        self._shut_out = shut_out
+        if self.learnt is None and self._train_until is not None and second.end > self._train_until:
+            self._finish_learning()
+        self._history.advance(second, self.learnt.baseline if self.learnt else None)
+        if self.learnt is None:
+            self._training.append(second)
+
+    def judge(self) -> Verdict:
+        """The verdict on the window that ends with the last second taken."""
+        baseline = self.learnt.baseline if self.learnt else None
+        windows, fleet = measure(self._history, baseline, without=self._shut_out)
+        scores = self._score(windows)
+        verdict, tick = decide(
+            windows=windows,
+            fleet=fleet,
+            scores=scores,
+            past=tuple(self._past),
+            decided_at=self._clock.now(),
+            rules=self._rules,
+        )
+        self._past.append(tick)
+        if self.learnt is None:
+            self._suspects |= tick.hot
+        self.flagged += sum(score.flagged for score in scores or ())
+        return verdict
+
+    def prepare(self) -> None:
+        """Import what the chosen detector needs; slow, touches nothing else."""
+        make_detector(self._detector_name).prepare()
+
+    def fit(self) -> ScaledDetector:
+        """Fit the chosen detector on the clean windows; slow, touches nothing else. Raises NotReady."""
+        if self.learnt is None:
+            raise NotReady("nothing is learnt yet", fix="wait for the end of the training")
+        detector = make_detector(self._detector_name)
+        detector.learn(self.learnt.windows)
+        return detector
+
+    def fitted(self, detector: ScaledDetector) -> None:
+        """Judge with this detector from now on."""
+        self.detector = detector
+
+    def clean_rows(self) -> CleanRows | None:
+        """What the detector in use was fitted on; refitting on it gives equal scores."""
+        return self.detector.clean if self.detector else None
+
+    def _finish_learning(self) -> None:
+        if len(self._training) < MIN_SECONDS:
+            return
+        try:
+            learnt = train(tuple(self._training), without=frozenset(self._suspects))
+        except NotReady:
+            # too little traffic so far: the training goes on, second by second, until there is enough
+            return
+        stand_in = RobustDetector()
+        stand_in.learn(learnt.windows)
+        self.learnt, self.detector = learnt, stand_in
+        self._training.clear()
+
+    def _score(self, windows: Sequence[Window]) -> list[Score] | None:
+        detector = self.detector
+        if detector is None:
+            return None
+        values = detector.score(windows)
+        return [
+            Score(window.device_id, window.end, value, detector.threshold)
+            for window, value in zip(windows, values, strict=True)
+        ]

@@ -1,0 +1,86 @@
+"""One plain sentence for a verdict: which devices, which signs, own and peer figures, what would settle it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from contracts.messages import Evidence, VerdictKind
+
+from .evidence import Signs
+from .windows import WINDOW_SECONDS
+
+if TYPE_CHECKING:
+    from .verdict import Facts
+
+NAMED_DEVICES = 5
+
+_SIGNS: Mapping[str, str] = {
+    "rate_excess": "messages",
+    "novel": "publishes on topics its type never used",
+    "novel_slow": "publishes on topics its type never used, again and again over a minute",
+    "authorization": "refused requests",
+    "authentication": "refused logins",
+    "authentication_slow": "refused requests, again and again over a minute",
+    "throttled": "throttled messages",
+    "size_excess": "bytes a message",
+    "connects": "connects",
+}
+
+
+def summarise(kind: VerdictKind, facts: "Facts", features: int) -> str:
+    """A sentence a person can act on."""
+    if kind == "attack":
+        return f"Attack: {_who(facts.hostile)} with {_signs(facts.hostile, facts.signs, features)}."
+    if kind == "benign_uptick":
+        return f"Benign uptick: {_load(facts)}; no device shows a sign that load does not explain."
+    if kind == "undecided":
+        return _doubt(facts, features)
+    return "Learning what is normal." if facts.learning else "Normal: traffic is as learnt."
+
+
+def _load(facts: "Facts") -> str:
+    parts = [f"the fleet sends {facts.fleet['uptick']:.1f} times its usual traffic"]
+    if facts.fleet["churn"] > 0:
+        parts.append(f"{facts.fleet['churn']:.0%} of it dropped or reconnected")
+    if facts.watched:
+        parts.append(f"{_who(facts.watched)} louder or larger than peers")
+    return ", ".join(parts)
+
+
+def _doubt(facts: "Facts", features: int) -> str:
+    if facts.broad:
+        return (
+            f"Undecided: {_who(facts.hostile)}, most of their type, changed together "
+            f"({_signs(facts.hostile, facts.signs, features)}), so peers prove nothing; "
+            "a rollout notice or a look at one device's payloads would settle it."
+        )
+    if facts.surge:
+        return (
+            f"Undecided: a whole type sends {facts.fleet['surge']:.1f} times what it did in training; "
+            "a notice of a planned change or a look at one device's payloads would settle it."
+        )
+    return (
+        f"Undecided: {_who(facts.hostile)} with {_signs(facts.hostile, facts.signs, features)}, "
+        "too few and too little to call; some more seconds of it, or a third device, would settle it."
+    )
+
+
+def _who(devices: Sequence[str]) -> str:
+    named = ", ".join(devices[:NAMED_DEVICES])
+    more = f" and {len(devices) - NAMED_DEVICES} more" if len(devices) > NAMED_DEVICES else ""
+    return f"{len(devices)} device{'s' if len(devices) != 1 else ''} ({named}{more})"
+
+
+def _signs(devices: Sequence[str], signs: Mapping[str, Signs], features: int) -> str:
+    """The signs of the first device that has any now; it stands for the others."""
+    for name in devices:
+        shown = [item for item in signs[name].evidence if item.feature in _SIGNS][:features]
+        if shown:
+            return "; ".join(_phrase(item) for item in shown)
+    return "signs in the windows before this one"
+
+
+def _phrase(item: Evidence) -> str:
+    figures = f"{item.value:.0f} {_SIGNS[item.feature]} in {WINDOW_SECONDS} s"
+    if item.feature == "size_excess":
+        figures = f"{item.value:.0f} {_SIGNS[item.feature]}"
+    return f"{figures} (own {item.own:.1f}, peers {item.peers:.1f})"

@@ -1,0 +1,287 @@
+"""The service "model": each second, windows -> features -> scores -> verdict -> incident -> response."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from anyio.abc import TaskGroup, TaskStatus
+
+from contracts.clock import Clock
+from contracts.errors import Transient
+from contracts.messages import (
+    MILLISECOND,
+    SECOND,
+    ActionTaken,
+    Change,
+    Incident,
+    Json,
+    Nanoseconds,
+    Verdict,
+)
+from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, State, View
+
+from .detectors import DETECTORS
+from .incidents import IncidentBook
+from .model import Model
+from .response import Responder
+from .verdict import Rules
+from .windows import Second, SecondReader
+
+T = TypeVar("T")
+
+POLL: Nanoseconds = 150 * MILLISECOND
+"""Adds 75 ms to the time to verdict on average; the query reads only seconds not yet judged (some ms)."""
+
+MAX_PENDING = 3
+"""Seconds that came together (a late batch) and are still judged one by one; older ones are only counted in."""
+
+KEPT_VERDICTS = 7200
+KEPT_ACTIONS = 10_000
+REWRITE_SECONDS = 5
+"""An incident that goes on unchanged is written again this often, for its `updated_at`."""
+
+
+class VerdictLoop:
+    """Judges every complete second of the view, and acts. One instance per view.
+
+    `train_until` is event time; None means `train_seconds` from the first complete second. The chosen detector
+    is fitted in a worker thread; until then a robust z judges in its place.
+    """
+
+    name = "model"
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        clock: Clock,
+        control: DeviceControl,
+        alerts: Sequence[AlertSink],
+        detector: str = "knn",
+        train_until: Nanoseconds | None = None,
+        train_seconds: float = 120.0,
+        start: Nanoseconds | None = None,
+        max_quarantine_share: float = 0.3,
+        quiet_seconds: float = 15.0,
+        rules: Rules | None = None,
+        emit: Emit | None = None,
+    ) -> None:
+        DETECTORS.get(detector)
+        self._view = view
+        self._clock = clock
+        self._control = control
+        self._emit = emit or _nobody
+        self._train_seconds = train_seconds
+        self._model = Model(clock=clock, detector=detector, train_until=train_until, rules=rules or Rules())
+        self._book = IncidentBook(quiet_seconds=quiet_seconds)
+        self._responder = Responder(
+            control=control, alerts=alerts, clock=clock, max_share=max_quarantine_share
+        )
+        began = clock.now() if start is None else start
+        self._reader = SecondReader(view, clock, start=began - began % SECOND)
+        self._judging = CapacityLimiter(1)
+        self._fitting = CapacityLimiter(1)
+        self._turn = anyio.Lock()
+        self._draining = anyio.Event()
+        self._tasks: TaskGroup | None = None
+        self._prepared = False
+        self._fit_started = False
+        self._state: State = "starting"
+        self._sequence = 0
+        self._written: dict[str, Nanoseconds] = {}
+        self._last_kind = "normal"
+        self._last_progress: Nanoseconds = 0
+        self._counters = dict.fromkeys(
+            ("ticks", "late", "skipped", "flagged", "query_retries", "write_retries"), 0
+        )
+        self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
+        self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
+        self.latencies_ms: deque[float] = deque(maxlen=KEPT_VERDICTS)
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        return self._book.incidents
+
+    @property
+    def learning(self) -> bool:
+        """Whether the model still learns what is normal."""
+        return self._model.learning
+
+    @property
+    def detector_in_use(self) -> str:
+        """The class of the fitted detector, or '' while learning."""
+        return type(self._model.detector).__name__ if self._model.detector else ""
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        async with anyio.create_task_group() as self._tasks:
+            self._state = "ready"
+            task_status.started()
+            while not self._draining.is_set():
+                await self.step()
+                await self._clock.sleep_until(self._clock.now() + POLL)
+            await anyio.sleep_forever()
+
+    async def drain(self) -> None:
+        """Judge every second that is complete in the view, then return."""
+        self._state = "draining"
+        self._draining.set()
+        while await self.step():
+            pass
+        self._state = "stopped"
+
+    def health(self) -> Health:
+        detail = "learning" if self.learning else f"judging with {self.detector_in_use}"
+        counters = {**self._counters, "flagged": self._model.flagged, "late": self._reader.incomplete}
+        kept = Gauge("verdicts", len(self.verdicts), KEPT_VERDICTS, len(self.verdicts))
+        return Health(self.name, self._state, detail, self._last_progress, (kept,), counters)
+
+    async def step(self) -> int:
+        """Judge what is complete now; returns how many seconds were taken from the view."""
+        async with self._turn:
+            try:
+                seconds = await self._reader.poll()
+            except Transient:
+                self._counters["query_retries"] += 1
+                return 0
+            for position, second in enumerate(seconds):
+                await self._take(second, judge=len(seconds) - position <= MAX_PENDING)
+            return len(seconds)
+
+    async def _take(self, second: Second, *, judge: bool) -> None:
+        self._model.train_for(start=second.end - SECOND, seconds=self._train_seconds)
+        if not self._prepared and self._tasks is not None:
+            # traffic flows: an import that takes seconds delays no first message any more
+            self._prepared = True
+            self._tasks.start_soon(self._prepare)
+        shut_out = self._control.quarantined()
+        self._last_progress = self._clock.now()
+        if not judge:
+            self._counters["skipped"] += 1
+            await self._in_thread(lambda: self._model.take(second, shut_out=shut_out))
+            return
+        verdict = await self._in_thread(lambda: self._take_and_judge(second, shut_out))
+        self._counters["ticks"] += 1
+        await self._fit_if_wanted()
+        await self._handle(verdict)
+
+    def _take_and_judge(self, second: Second, shut_out: frozenset[str]) -> Verdict:
+        self._model.take(second, shut_out=shut_out)
+        return self._model.judge()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(work, limiter=self._judging)
+
+    async def _fit_if_wanted(self) -> None:
+        if not self._model.wants_fit or self._fit_started:
+            return
+        self._fit_started = True
+        self._emit("model.learnt", {"devices": self._model.fleet_size})
+        if self._tasks is not None:
+            self._tasks.start_soon(self._fit)
+        else:
+            # driven step by step (virtual time): the same seed must give the same verdicts
+            await self._fit()
+
+    async def _prepare(self) -> None:
+        await to_thread.run_sync(self._model.prepare, limiter=self._fitting)
+
+    async def _fit(self) -> None:
+        detector = await to_thread.run_sync(self._model.fit, limiter=self._fitting)
+        self._model.fitted(detector)
+        self._emit("model.fitted", {"detector": type(detector).__name__, "threshold": detector.threshold})
+
+    async def _handle(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+        self.latencies_ms.append((verdict.decided_at - verdict.at) / MILLISECOND)
+        self._emit(
+            "verdict",
+            {"kind": verdict.kind, "at": verdict.at, "summary": verdict.summary, "verdict": verdict},
+        )
+        changed = self._book.update(verdict)
+        incident = self._book.security
+        if incident is not None:
+            actions = await self._responder.respond(incident, fleet_size=self._model.fleet_size)
+            self.actions.extend(actions)
+            for action in actions:
+                self._emit(
+                    "action", {"action": action.action, "target": action.target, "outcome": action.outcome}
+                )
+            changed += self._book.record(actions)
+        await self._write(verdict, {item.incident_id: item for item in changed})
+
+    async def _write(self, verdict: Verdict, incidents: Mapping[str, Incident]) -> None:
+        changes: list[Change] = []
+        if verdict.kind != "normal" or verdict.kind != self._last_kind:
+            changes.append(self._change("verdicts", "verdict_id", _verdict_row(verdict)))
+        self._last_kind = verdict.kind
+        for incident in incidents.values():
+            if self._due(incident):
+                self._emit("incident", {"incident": incident})
+                changes.append(self._change("incidents", "incident_id", _incident_row(incident)))
+            if incident.closed_at is not None:
+                self._responder.forget(incident.incident_id)
+        if changes:
+            await self._apply(changes)
+
+    def _due(self, incident: Incident) -> bool:
+        """Write at once what differs from the last time, and the passing of time every few seconds."""
+        shape = f"{incident.incident_id}/{incident.kind}/{len(incident.devices)}/{len(incident.actions)}"
+        last = self._written.get(shape)
+        fresh = last is None or incident.updated_at - last >= REWRITE_SECONDS * SECOND
+        if incident.closed_at is not None:
+            prefix = f"{incident.incident_id}/"
+            self._written = {key: at for key, at in self._written.items() if not key.startswith(prefix)}
+            return True
+        if fresh:
+            self._written[shape] = incident.updated_at
+        return fresh
+
+    async def _apply(self, changes: Sequence[Change]) -> None:
+        try:
+            await self._view.apply(changes)
+        except Transient:
+            # the verdict stands and is kept here; the next tick writes the incident again
+            self._counters["write_retries"] += 1
+
+    def _change(self, table: str, key: str, row: Mapping[str, Json]) -> Change:
+        self._sequence = max(self._sequence + 1, self._clock.now())
+        return Change("INSERT", table, {key: row[key]}, row, None, self._sequence)
+
+
+def _nobody(_event: str, _facts: Mapping[str, Json]) -> None:
+    """Nobody watches."""
+
+
+def _ms(moment: Nanoseconds | None) -> int | None:
+    return None if moment is None else moment // MILLISECOND
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Json]:
+    return {
+        "verdict_id": f"{verdict.at // MILLISECOND:013d}",
+        "at": _ms(verdict.at),
+        "decided_at": _ms(verdict.decided_at),
+        "kind": verdict.kind,
+        "confidence": verdict.confidence,
+        "uptick": verdict.uptick,
+        "devices": list(verdict.devices),
+        "watched": list(verdict.watched),
+        "evidence": [asdict(item) for item in verdict.evidence],
+        "summary": verdict.summary,
+    }
+
+
+def _incident_row(incident: Incident) -> dict[str, Json]:
+    return {
+        "incident_id": incident.incident_id,
+        "kind": incident.kind,
+        "opened_at": _ms(incident.opened_at),
+        "updated_at": _ms(incident.updated_at),
+        "closed_at": _ms(incident.closed_at),
+        "devices": list(incident.devices),
+        "summary": incident.verdict.summary,
+        "actions": [{**asdict(action), "at": _ms(action.at)} for action in incident.actions],
+    }

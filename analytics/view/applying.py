@@ -1,0 +1,43 @@
+"""Which changes of a batch take effect: pure.
+
+The last record of a key wins, by sequence; a record not newer than what is stored for its key does nothing. A
+removed key leaves its sequence behind (a tombstone), so that a replayed older INSERT cannot bring it back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from contracts.messages import Change
+
+from .collection import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What to do to one collection: `remove` these ids first, then write these changes by id."""
+
+    upserts: Mapping[str, Change]
+    removals: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.upserts) + len(self.removals)
+
+
+def latest(changes: Iterable[Change], collection: Collection) -> dict[str, Change]:
+    """The last change of every key, by sequence; of equal ones (a record delivered twice) the first."""
+    chosen: dict[str, Change] = {}
+    for change in changes:
+        identity = collection.identity(change.key)
+        before = chosen.get(identity)
+        if before is None or change.sequence > before.sequence:
+            chosen[identity] = change
+    return chosen
+
+
+def effect(chosen: Mapping[str, Change], stored: Mapping[str, int]) -> Effect:
+    """Leave out what is not newer than the stored sequence of its key."""
+    newer = {i: c for i, c in chosen.items() if i not in stored or c.sequence > stored[i]}
+    return Effect(
+        upserts={i: c for i, c in newer.items() if c.kind != "REMOVE" and c.new is not None},
+        removals={i: c.sequence for i, c in newer.items() if c.kind == "REMOVE" or c.new is None},
+    )

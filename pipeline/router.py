@@ -1,0 +1,223 @@
+"""Messages out of a stream, through the rules, to the actions: at least once, with back-pressure, nothing silent.
+
+A batch is taken, evaluated at one go, grouped by action and delivered; up to `max_in_flight` batches are under
+way at once, so that evaluation goes on while the network is slow. What fails for a moment is tried again without
+end, and while it is, its batch keeps its place: when all places are taken the stream fills and its producer
+feels it. What can never work is counted, reported in the health, and told to the rule's error action.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from contracts.clock import Clock, SystemClock
+from contracts.errors import BackendError, NotReady, Transient
+from contracts.messages import Message
+from contracts.ports import Gauge, Health, State
+from contracts.streams import BatchStream, StreamClosed
+
+from .actions import Actions, Refused, Undelivered
+from .actions.loads import Failures, Grouping, Load
+from .rules.engine import Engine
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+"""Seconds between tries: 0.1, 0.2, ... 5, each shortened at random by up to a half, so that retries spread."""
+
+_FULL_CALL: Final = 10
+"""A batch of this many messages fills a call of SNS: no use in waiting for more."""
+
+
+class Router:
+    """A service between one stream of messages and the actions of the rules.
+
+    Args:
+        name: of the service.
+        stream: where messages come from; a message is done when every action has taken or refused it.
+        engine: the rules; may be shared with other routers.
+        actions: their actions; may be shared as well.
+        max_in_flight: batches under way at once.
+        linger: seconds to wait for more messages while a batch would not fill one call. At 200 messages/s, 50 ms
+            make 10 messages a call instead of 1, for a twentieth of the calls a second.
+        clock: for `last_progress`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stream: BatchStream[Message],
+        engine: Engine,
+        actions: Actions,
+        *,
+        max_in_flight: int = 4,
+        linger: float = 0.05,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.matches_by_rule: Counter[str] = Counter()
+        self._stream = stream
+        self._engine = engine
+        self._actions = actions
+        self._max_in_flight = max_in_flight
+        self._linger = linger
+        self._clock = clock or SystemClock()
+        self._state: State = "starting"
+        self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+        self._in_flight = self._most_in_flight = 0
+        self._last_progress = 0
+        self._waiting: dict[str, str] = {}  # why an action is tried again, by its name
+        self._failure = ""  # the last one that cannot be mended by trying again
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Route until the stream is closed and empty, or cancelled.
+
+        Raises:
+            ConfigError: a rule aims at an sns_topic or delivery stream that is not there.
+        """
+        for rule in self._engine.rules:
+            self._actions.prepare(rule)
+        self._state = "ready"
+        places = anyio.Semaphore(self._max_in_flight)
+        async with anyio.create_task_group() as group:
+            task_status.started()
+            while True:
+                await places.acquire()
+                try:
+                    batch = await self._take()
+                except StreamClosed:
+                    break
+                group.start_soon(self._carry, batch, places)
+        self._state = "stopped"
+
+    async def drain(self) -> None:
+        """Return when every message of the stream was handed on or refused. The stream's owner closes it."""
+        if self._state == "ready":
+            self._state = "draining"
+        await self._stream.join()
+
+    def health(self) -> Health:
+        batches = Gauge(f"{self.name}.batches", self._in_flight, self._max_in_flight, self._most_in_flight)
+        return Health(
+            name=self.name,
+            state=self._state,
+            detail="; ".join([*self._waiting.values(), *([self._failure] if self._failure else [])]),
+            last_progress=self._last_progress,
+            buffers=(self._stream.gauge(), batches),
+            counters=dict(self._counters),
+        )
+
+    async def _take(self) -> tuple[Message, ...]:
+        batch = await self._stream.get()
+        if len(batch) < _FULL_CALL and self._linger > 0:
+            await anyio.sleep(self._linger)
+            if self._stream.gauge().used:
+                batch += await self._stream.get()
+        return batch
+
+    async def _carry(self, batch: tuple[Message, ...], places: anyio.Semaphore) -> None:
+        self._in_flight += 1
+        self._most_in_flight = max(self._most_in_flight, self._in_flight)
+        failures: Failures = {}
+        loads = self._route(batch, failures)
+        await self._deliver_all(loads, failures)
+        if failures:
+            await self._report(failures)
+        self._in_flight -= 1
+        self._stream.done(len(batch))
+        places.release()
+
+    def _route(self, batch: tuple[Message, ...], failures: Failures) -> list[Load]:
+        errors, not_found = self._engine.rule_errors, self._engine.rules_not_found
+        grouping = Grouping(self._engine, self._actions, failures)
+        matched = grouping.evaluate(batch)
+        self._counters["received"] += len(batch)
+        self._counters["routed"] += matched.messages
+        self._counters["unmatched"] += len(batch) - matched.messages
+        self._counters["matches"] += matched.by_rule.total()
+        self.matches_by_rule.update(matched.by_rule)
+        self._counters["rules_not_found"] += self._engine.rules_not_found - not_found
+        if self._engine.rule_errors > errors:
+            self._counters["rule_errors"] += self._engine.rule_errors - errors
+            self._failure = self._engine.last_error
+        return grouping.loads()
+
+    async def _deliver_all(self, loads: list[Load], failures: Failures) -> None:
+        if len(loads) == 1:
+            await self._deliver(loads[0], failures)
+            return
+        async with anyio.create_task_group() as group:
+            for load in loads:
+                group.start_soon(self._deliver, load, failures)
+
+    async def _deliver(self, load: Load, failures: Failures) -> None:
+        """Deliver one action's bodies: until all are taken or refused."""
+        left = load
+        tries = 0
+        while left.bodies:
+            tries += 1
+            retry, refused = await self._try(left)
+            self._counters[load.action.kind] += len(left.bodies) - len(retry) - len(refused)
+            for index, reason in refused.items():
+                failures.setdefault(left.origins[index], []).append(
+                    (load.action.kind, load.action.resource, reason)
+                )
+            left = left.only(retry)
+            if left.bodies:
+                await self._pause(tries)
+        self._waiting.pop(load.action.name, None)
+        self._last_progress = self._clock.now()
+
+    async def _try(self, load: Load) -> tuple[tuple[int, ...], Mapping[int, str]]:
+        """One delivery: the positions to try again, and those refused with the reason."""
+        everything = range(len(load.bodies))
+        try:
+            await load.action.deliver(load.bodies)
+        except Undelivered as error:
+            self._waiting[load.action.name] = f"trying again: {error.what}"
+            return error.retry, error.refused
+        except Refused as error:
+            return (), error.refused
+        except (Transient, NotReady) as error:
+            self._waiting[load.action.name] = f"trying again: {error.what}"
+            return tuple(everything), {}
+        except BackendError as error:
+            return (), dict.fromkeys(everything, error.what)
+        return (), {}
+
+    async def _pause(self, tries: int) -> None:
+        self._counters["retries"] += 1
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries - 1, 10))
+        await anyio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311 - jitter
+
+    async def _report(self, failures: Failures) -> None:
+        """Count what was refused, and tell the error actions: one message for each rule and message."""
+        self._counters["failed"] += sum(map(len, failures.values()))
+        kind, resource, reason = next(iter(failures.values()))[-1]
+        self._failure = f"{kind} {resource}: {reason}"
+        unheard: Failures = {}
+        grouping = Grouping(self._engine, self._actions, unheard)
+        grouping.add_errors(failures)
+        loads = grouping.loads()
+        self._counters["error_actions"] += sum(len(load.bodies) for load in loads)
+        await self._deliver_all(loads, unheard)
+        self._counters["error_actions_failed"] += len(unheard)
+
+
+_COUNTERS: Final = (
+    "received",
+    "routed",
+    "matches",
+    "unmatched",
+    "rule_errors",
+    "rules_not_found",
+    "sns",
+    "firehose",
+    "failed",
+    "retries",
+    "error_actions",
+    "error_actions_failed",
+)

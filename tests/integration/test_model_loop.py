@@ -1,0 +1,196 @@
+"""The service "model" over a view: from rows to quarantine, incident and rows of its own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import pytest
+from model_fleet import START, Fleet, MemoryAlerts, MemoryControl, MemoryView
+
+from analytics.verdict_loop import MAX_PENDING, VerdictLoop
+from contracts.clock import ManualClock
+from contracts.errors import Terminal, Transient, UnknownName
+from contracts.messages import SECOND
+from contracts.ports import Service
+
+pytestmark = pytest.mark.anyio
+
+
+class _Stage:
+    """A loop with doubles around it, fed one second at a time."""
+
+    def __init__(self, detector: str = "robust", **settings: Any) -> None:
+        self.view = MemoryView()
+        self.clock = ManualClock(START * SECOND)
+        self.control = MemoryControl()
+        self.alerts = MemoryAlerts()
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
+        settings.setdefault("train_until", (START + 15) * SECOND)
+        self.loop = VerdictLoop(
+            view=self.view,
+            clock=self.clock,
+            control=self.control,
+            alerts=[self.alerts],
+            detector=detector,
+            emit=lambda event, facts: self.events.append((event, facts)),
+            **settings,
+        )
+
+    async def feed(self, fleet: Fleet, seconds: int) -> None:
+        for second in fleet.seconds(seconds):
+            self.view.add(second)
+            self.clock.set(second.end + SECOND // 4)
+            await self.loop.step()
+
+
+def _attacked(seed: int = 101) -> tuple[Fleet, set[str]]:
+    fleet = Fleet(20, seed=seed)
+    bad = fleet.pick(4)
+    fleet.botnet(30, 40, bad)
+    return fleet, fleet.names(bad)
+
+
+@pytest.mark.parametrize("detector", ["robust", "knn"])
+async def test_from_rows_to_quarantine_alert_and_incident(detector: str) -> None:
+    stage = _Stage(detector)
+    fleet, hostile = _attacked()
+    await stage.feed(fleet, 60)
+    assert set(stage.control.shut) == hostile
+    (told,) = stage.alerts.told
+    assert told.kind == "attack"
+    (incident,) = stage.loop.incidents
+    assert set(incident.devices) == hostile
+    assert {(action.action, action.outcome) for action in incident.actions} == {
+        ("quarantine", "done"),
+        ("alert", "done"),
+    }
+    assert len(stage.loop.actions) == len(hostile) + 1
+    assert incident.closed_at is not None
+    assert max(stage.loop.latencies_ms) == pytest.approx(250.0)
+
+
+async def test_what_it_writes_to_the_view() -> None:
+    stage = _Stage()
+    fleet, hostile = _attacked()
+    await stage.feed(fleet, 60)
+    rows = stage.view.table("verdicts")
+    kinds = [row["kind"] for row in rows]
+    assert kinds[0] == "attack" or kinds[0] == "benign_uptick"
+    assert kinds[-1] == "normal"
+    assert kinds.count("normal") <= 2, "normal ticks are written only when the kind changes"
+    attack = next(row for row in rows if row["kind"] == "attack")
+    assert set(attack["devices"]) <= hostile
+    assert attack["evidence"][0]["weight"] == "security"
+    assert attack["at"] == int(attack["verdict_id"])
+    last = stage.view.table("incidents")[-1]
+    assert last["closed_at"] is not None
+    assert set(last["devices"]) == hostile
+    sequences = [change.sequence for change in stage.view.applied]
+    assert sequences == sorted(set(sequences))
+    for change in stage.view.applied:
+        assert change.new is not None
+        assert all(change.new[name] == value for name, value in change.key.items())
+
+
+async def test_released_devices_start_clean() -> None:
+    stage = _Stage()
+    fleet, hostile = _attacked()
+    seconds = fleet.seconds(90)
+    for second in seconds[:50]:
+        stage.view.add(second)
+        stage.clock.set(second.end)
+        await stage.loop.step()
+    assert set(stage.control.shut) == hostile
+    for second in seconds[75:]:
+        for name in list(stage.control.shut):
+            await stage.control.release(name)
+        stage.view.add(second)
+        stage.clock.set(second.end)
+        await stage.loop.step()
+    assert {verdict.kind for verdict in list(stage.loop.verdicts)[-10:]} == {"normal"}
+
+
+async def test_it_learns_for_the_given_time_and_says_so() -> None:
+    stage = _Stage(train_until=None, train_seconds=20)
+    fleet = Fleet(10, seed=102)
+    seconds = fleet.seconds(30)
+    for number, second in enumerate(seconds):
+        stage.view.add(second)
+        stage.clock.set(second.end)
+        await stage.loop.step()
+        assert stage.loop.learning == (number < 20)
+    assert "RobustDetector" in stage.loop.health().detail
+
+
+async def test_too_little_traffic_prolongs_the_learning() -> None:
+    stage = _Stage(train_until=(START + 2) * SECOND)
+    await stage.feed(Fleet(10, seed=103), 6)
+    assert stage.loop.learning
+    stage2 = _Stage(train_until=(START + 2) * SECOND)
+    await stage2.feed(Fleet(10, seed=103), 20)
+    assert not stage2.loop.learning
+
+
+async def test_falling_behind_skips_to_the_newest_window() -> None:
+    stage = _Stage()
+    for second in Fleet(10, seed=104).seconds(40):
+        stage.view.add(second)
+    stage.clock.advance(60 * SECOND)
+    assert await stage.loop.step() == 40
+    counters = stage.loop.health().counters
+    assert (counters["ticks"], counters["skipped"]) == (MAX_PENDING, 40 - MAX_PENDING)
+    assert stage.loop.verdicts[-1].at == (START + 40) * SECOND
+    assert not stage.loop.learning
+
+
+async def test_a_view_that_is_away_for_a_moment_costs_nothing() -> None:
+    stage = _Stage()
+    fleet, hostile = _attacked()
+    for second in fleet.seconds(60):
+        stage.view.add(second)
+        stage.clock.set(second.end)
+        if second.start % 3 == 0:
+            stage.view.failures.append(Transient("view busy", fix="wait"))
+        await stage.loop.step()
+    assert set(stage.control.shut) == hostile
+    counters = stage.loop.health().counters
+    assert counters["query_retries"] > 10
+    assert counters["ticks"] >= 55
+
+
+async def test_a_view_that_is_broken_stops_the_loop() -> None:
+    stage = _Stage()
+    stage.view.failures.append(Terminal("file is gone", fix="restore it"))
+    with pytest.raises(Terminal):
+        await stage.loop.step()
+
+
+async def test_the_service_runs_fits_in_the_background_and_drains() -> None:
+    stage = _Stage("knn")
+    service: Service = stage.loop
+    seconds = Fleet(10, seed=105).seconds(40)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lambda *, task_status: service.run(task_status=task_status))
+        assert service.health().state == "ready"
+        for second in seconds[:30]:
+            stage.view.add(second)
+        stage.clock.set(seconds[29].end)
+        with anyio.fail_after(20):
+            while stage.loop.detector_in_use != "PyodDetector":
+                await anyio.sleep(0.01)
+                stage.clock.advance(SECOND // 4)
+        for second in seconds[30:]:
+            stage.view.add(second)
+        await service.drain()
+        assert stage.loop.verdicts[-1].at == (START + 40) * SECOND
+        assert service.health().state == "stopped"
+        tasks.cancel_scope.cancel()
+    assert [event for event, _ in stage.events if event.startswith("model.")] == [
+        "model.learnt",
+        "model.fitted",
+    ]
+
+
+async def test_an_unknown_detector_is_refused_before_anything_runs() -> None:
+    with pytest.raises(UnknownName, match="knnn"):
+        _Stage("knnn")

@@ -1,0 +1,215 @@
+"""Whatever anybody writes or sends: a statement is either compiled or refused as BadRule, and evaluation never raises."""
+
+import json
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from contracts.errors import BadRule
+from contracts.messages import Message
+from pipeline.rules.context import Context
+from pipeline.rules.evaluator import NOT_SELECTED, VERSIONS, compile_statement
+from pipeline.rules.functions import FUNCTIONS
+from pipeline.rules.parser import parse
+from pipeline.rules.payload import decode, encode
+from pipeline.rules.substitution import Template
+from pipeline.rules.values import UNDEFINED
+
+COMMON = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+def message(payload: bytes, topic: str = "a/b") -> Message:
+    return Message(
+        "id-1", "device-1", "cert-1", topic, payload, 1, False, 1_700_000_000_000_000_000, "10.0.0.1"
+    )
+
+
+numbers = st.one_of(
+    st.integers(-5, 5),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([10**33, 10**34, -(10**40), 1e300, 5e-324, 0.1]),
+)
+documents = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        numbers,
+        st.text(max_size=6),
+        st.sampled_from(["true", "-1.5", "5E-12", "9E998"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.sampled_from(["a", "b", "value", "e"]), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+payloads = st.one_of(documents.map(lambda document: json.dumps(document).encode()), st.binary(max_size=40))
+
+atoms = st.one_of(
+    st.sampled_from(
+        ["a", "b", "value", "e", "a.b", "e.a.b", "*", "NULL", "TRUE", "false", "''", "'x'", '"-1.5"']
+    ),
+    st.integers(0, 10**36).map(str),
+    st.floats(0, allow_nan=False, allow_infinity=False).map(repr),
+    st.text("ab01.*+?()[]{}$\\'yMdHms ", max_size=8).map(lambda text: "'" + text.replace("'", "''") + "'"),
+)
+
+
+def bigger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    lists = st.lists(inner, max_size=3).map(", ".join)
+    operators = ["+", "-", "*", "/", "%", "=", "<>", "<", "<=", ">", ">=", "AND", "OR", "IN"]
+    return st.one_of(
+        st.tuples(inner, st.sampled_from(operators), inner).map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(st.sampled_from(sorted(FUNCTIONS)), lists).map(lambda parts: f"{parts[0]}({parts[1]})"),
+        inner.map(lambda text: f"(NOT {text})"),
+        inner.map(lambda text: f"(-{text})"),
+        lists.map(lambda text: f"[{text}]"),
+        inner.map(lambda text: f"{{'k': {text}}}"),
+        st.tuples(inner, st.sampled_from(["Int", "Decimal", "Bool", "String", "Double"])).map(
+            lambda parts: f"CAST({parts[0]} AS {parts[1]})"
+        ),
+        st.tuples(inner, inner).map(lambda parts: f"(CASE {parts[0]} WHEN {parts[1]} THEN 1 ELSE 'no' END)"),
+        st.tuples(inner, inner).map(lambda parts: f"(SELECT {parts[0]} AS a FROM e WHERE {parts[1]})"),
+        st.tuples(inner, inner).map(lambda parts: f"(SELECT VALUE {parts[0]} FROM e WHERE {parts[1]})"),
+    )
+
+
+expressions = st.recursive(atoms, bigger, max_leaves=8)
+
+
+def run(sql: str, payload: bytes, version: str = "2016-03-23") -> Any:
+    return compile_statement(parse(sql), version)(Context(message(payload)))
+
+
+@COMMON
+@given(expressions, expressions, payloads, st.sampled_from(VERSIONS))
+def test_evaluation_never_raises_and_its_result_is_json(
+    item: str, where: str, payload: bytes, version: str
+) -> None:
+    try:
+        program = compile_statement(parse(f"SELECT *, {item} AS x.y FROM 'a/#' WHERE {where}"), version)
+    except BadRule:
+        return
+    result = program(Context(message(payload)))
+    if result is not NOT_SELECTED:
+        json.loads(encode(result))
+
+
+@COMMON
+@given(expressions, payloads)
+def test_a_single_value_is_bytes_json_or_nothing(item: str, payload: bytes) -> None:
+    try:
+        result = run(f"SELECT VALUE {item} FROM 'a/#'", payload)
+    except BadRule:
+        return
+    body = encode(result)
+    if type(result) is not bytes and result is not UNDEFINED:
+        json.loads(body)
+
+
+@COMMON
+@given(st.text(max_size=60))
+@example("SELECT a FROM 'a' WHERE \x00")
+@example("'")
+def test_any_text_is_a_statement_or_a_bad_rule(text: str) -> None:
+    try:
+        parse(text)
+    except BadRule as error:
+        assert error.line >= 1
+        assert error.column >= 1
+        assert error.fix
+
+
+@COMMON
+@given(
+    st.lists(
+        st.sampled_from(
+            "SELECT VALUE FROM WHERE AS a 'x' , . ( ) [ ] { } : * - + = @v SET 1 CASE END WHEN THEN NOT AND f".split()
+        ),
+        max_size=14,
+    )
+)
+def test_any_sequence_of_words_is_compiled_or_refused(words: list[str]) -> None:
+    try:
+        compile_statement(parse(" ".join(words)))
+    except BadRule as error:
+        assert error.fix
+
+
+@COMMON
+@given(st.text("${}'\"ab(). ", max_size=30), payloads)
+def test_a_template_renders_or_is_refused(text: str, payload: bytes) -> None:
+    try:
+        template = Template(text)
+    except BadRule:
+        return
+    assert isinstance(template.render(Context(message(payload))), str)
+
+
+def _exactly(text: bytes) -> Any:
+    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+@COMMON
+@given(documents)
+def test_a_payload_survives_unchanged_in_value(document: Any) -> None:
+    """`SELECT *`: numbers keep their value to the last digit."""
+    payload = json.dumps(document).encode()
+    assert _exactly(encode(decode(payload))) == _exactly(payload)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000, b"[" * 100_000]
+)
+def test_a_deep_payload_is_not_json_and_answers_quickly(payload: bytes) -> None:
+    started = time.perf_counter()
+    assert run("SELECT * FROM 'a/#'", payload) == payload
+    assert run("SELECT a.a AS x, encode(*, 'base64') AS raw FROM 'a/#'", payload).keys() == {"raw"}
+    assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(" * 5_000 + "a" + ")" * 5_000,
+        "abs(" * 500 + "a" + ")" * 500,
+        "NOT " * 500 + "a",
+        "[" * 500 + "]" * 500,
+        " + ".join(["a"] * 20_000),
+        ".".join(["a"] * 20_000),
+        "-(" * 300 + "1" + ")" * 300,
+    ],
+    ids=["parentheses", "calls", "not", "arrays", "sum", "path", "minus"],
+)
+def test_a_deep_or_long_statement_is_compiled_or_refused(expression: str) -> None:
+    try:
+        result = run(f"SELECT {expression} AS x FROM 'a/#'", b'{"a": 1}')
+    except BadRule as error:
+        assert "deep" in error.what
+    else:
+        assert isinstance(result, dict)
+
+
+def test_variables_cannot_blow_a_small_statement_up() -> None:
+    doubling = ", ".join(f"@v{n + 1} = [@v{n}, @v{n}]" for n in range(40))
+    with pytest.raises(BadRule, match="too large"):
+        run(f"SET @v0 = 1, {doubling} SELECT @v40 AS x FROM 'a/#'", b"{}")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "lpad('a', 1E900)",
+        "rpad('a', 99999999999)",
+        "replace('aaaa', '', '{big}')",
+        "concat('{big}', '{big}')",
+    ],
+)
+def test_text_cannot_grow_beyond_its_bound(call: str) -> None:
+    expression = call.replace("{big}", "x" * 100_000)
+    assert run(f"SELECT VALUE isUndefined({expression}) FROM 'a/#'", b"{}") is True

@@ -1,0 +1,33 @@
+"""Turns flags into settings: `--config`, `--set section.key=value`, `--ports auto`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from contracts.errors import ConfigError
+from thingstorm.config import Config, load_config
+
+Ports = Literal["auto", "fixed"]
+
+_PORTS = ("broker", "aws", "api")
+
+
+def config_of(path: Path | None, *, ports: Ports = "fixed", settings: Sequence[str] = ()) -> Config:
+    """The configuration with the flags on top. `auto` lets the system choose every port that nobody set by flag."""
+    flags: dict[str, Any] = {section: {"port": 0} for section in _PORTS} if ports == "auto" else {}
+    for text in settings:
+        _merge(flags, text)
+    return load_config(path, flags=flags)
+
+
+def _merge(flags: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: no '='", fix="write --set section.key=value")
+    *sections, last = key.split(".")
+    place = flags
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[last] = yaml.safe_load(value)
