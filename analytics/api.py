@@ -4,10 +4,11 @@ Errors are JSON: `{"error": ..., "fix": ...}`, with 400 for a wrong request, 404
 something that is not ready.
 """
 
-import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
@@ -188,16 +189,19 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> Any:
     if isinstance(value, datetime):
         return _iso(value)
-    if value is None or isinstance(value, str | bool | int):
-        return value if not isinstance(value, int) or abs(value) < 2**63 else str(value)
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    try:
-        return float(json.dumps(value))
-    except TypeError:
-        return str(value)
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else str(value)
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    return str(value)
 
 
 def _iso(moment: datetime) -> str:

@@ -4,6 +4,7 @@ Source: OASIS MQTT Version 3.1.1, chapters 2 and 3. Only what a server reads and
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -163,20 +164,9 @@ def _parse(header: int, body: bytes) -> Packet:
         return _publish(flags, body)
     if flags != (2 if kind in (SUBSCRIBE, UNSUBSCRIBE) else 0):
         raise MalformedPacket("reserved header flags are set")
-    reader = _Reader(body)
-    if kind == CONNECT:
-        return _connect(reader)
-    if kind == PUBACK:
-        return PubAck(reader.number())
-    if kind == SUBSCRIBE:
-        return _subscribe(reader)
-    if kind == UNSUBSCRIBE:
-        return _unsubscribe(reader)
-    if kind == PINGREQ:
-        return PingReq()
-    if kind == DISCONNECT:
-        return Disconnect()
-    raise MalformedPacket(f"packet type {kind} is not for a server")
+    if kind not in _PARSERS:
+        raise MalformedPacket(f"packet type {kind} is not for a server")
+    return _PARSERS[kind](_Reader(body))
 
 
 def _publish(flags: int, body: bytes) -> Publish:
@@ -235,6 +225,16 @@ def _unsubscribe(reader: _Reader) -> Unsubscribe:
     if not filters or not packet_id:
         raise MalformedPacket("UNSUBSCRIBE without a filter or packet id")
     return Unsubscribe(packet_id, tuple(filters))
+
+
+_PARSERS: dict[int, Callable[[_Reader], Packet]] = {
+    CONNECT: _connect,
+    PUBACK: lambda reader: PubAck(reader.number()),
+    SUBSCRIBE: _subscribe,
+    UNSUBSCRIBE: _unsubscribe,
+    PINGREQ: lambda _: PingReq(),
+    DISCONNECT: lambda _: Disconnect(),
+}
 
 
 def connack(code: int) -> bytes:

@@ -14,14 +14,14 @@ import pyarrow as pa
 from contracts.messages import CloudMetric, Json
 
 Fit: TypeAlias = Callable[[Json], Any]
-"""Makes the column's value of an attribute. Raises ValueError if it does not fit."""
+"""Makes the column's value of an attribute. Raises ValueError or TypeError if it does not fit."""
 
 BIGINT_MAX = 2**63 - 1
 
 
 def _text(value: Json) -> str:
     if not isinstance(value, str):
-        raise ValueError("not a string")
+        raise TypeError("not a string")
     return value
 
 
@@ -35,13 +35,13 @@ def _integer(value: Json) -> int:
 
 def _double(value: Json) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("not a number")
+        raise TypeError("not a number")
     return float(value)
 
 
 def _boolean(value: Json) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("not a boolean")
+        raise TypeError("not a boolean")
     return value
 
 
@@ -55,7 +55,7 @@ def _moment(value: Json) -> datetime:
 
 def _texts(value: Json) -> list[str]:
     if not isinstance(value, list | tuple):
-        raise ValueError("not a list")
+        raise TypeError("not a list")
     return [_text(item) for item in value]
 
 

@@ -45,10 +45,10 @@ _SETTINGS = (
 )
 
 _BOOKS = (
-    "CREATE TABLE IF NOT EXISTS _checkpoints (collection VARCHAR, shard VARCHAR, sequence HUGEINT, "
-    "PRIMARY KEY (collection, shard))",
-    "CREATE TABLE IF NOT EXISTS _tombstones (collection VARCHAR, _id VARCHAR, sequence HUGEINT, "
-    "PRIMARY KEY (collection, _id))",
+    """CREATE TABLE IF NOT EXISTS _checkpoints
+       (collection VARCHAR, shard VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, shard))""",
+    """CREATE TABLE IF NOT EXISTS _tombstones
+       (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))""",
 )
 
 

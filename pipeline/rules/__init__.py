@@ -1,4 +1,5 @@
-"""IoT rules: the SQL language (parse, compile, evaluate), the rules themselves and where they come from.
+"""IoT rules: the SQL language (parse, compile, evaluate), the rules themselves, and where they come from.
 
-Pure apart from `sources.py`, which polls the control plane; what a rule does with its result is in `actions`.
+Pure apart from `sources.py`, which polls the control plane. What is done with a result does not belong here but in
+`pipeline.actions`, which builds on this package; `specs.py` knows the names of the actions and no more.
 """

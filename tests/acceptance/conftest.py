@@ -30,7 +30,12 @@ class Finished:
 def thingstorm(*arguments: str | Path, cwd: Path, within: float = 170) -> Finished:
     """Run to the end."""
     done = subprocess.run(
-        [THINGSTORM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=within, check=False
+        [THINGSTORM, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -43,7 +43,9 @@ def test_a_rule_with_a_syntax_error_shows_its_position(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(
         "rules:\n  broken:\n    sql: SELECT * FORM 'dt/#'\n    actions: [{sns: {targetArn: telemetry}}]\n"
     )
-    finished = thingstorm("up", "--ports", "auto", "--set", "pipeline.rules=rules.yaml", cwd=tmp_path, within=60)
+    finished = thingstorm(
+        "up", "--ports", "auto", "--set", "pipeline.rules=rules.yaml", cwd=tmp_path, within=60
+    )
     assert finished.code == 2
     assert "column 10" in finished.err
     assert "broken" in finished.err

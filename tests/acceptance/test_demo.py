@@ -20,7 +20,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(folder: Path) -> Finished:
     scenario = ROOT / "scenarios/demo.yaml"
     return thingstorm(
-        "run", scenario, "--json", "out.json", "--junit", "out.xml", "--html", "out.html", cwd=folder, within=180
+        "run",
+        scenario,
+        "--json",
+        "out.json",
+        "--junit",
+        "out.xml",
+        "--html",
+        "out.html",
+        cwd=folder,
+        within=180,
     )
 
 
@@ -52,7 +61,9 @@ def test_no_message_is_lost_or_doubled_on_any_hop(result: dict[str, Any]) -> Non
     assert ledger["accepted"] == ledger["routed"] == ledger["queued"] == ledger["stored"] == ledger["viewed"]
     assert ledger["archived"] == ledger["routed"]
     assert ledger["published"] >= ledger["accepted"]
-    assert result["overall"]["lost"] == result["overall"]["duplicates"] == result["overall"]["dead_letters"] == 0
+    assert (
+        result["overall"]["lost"] == result["overall"]["duplicates"] == result["overall"]["dead_letters"] == 0
+    )
 
 
 def test_latencies_are_measured(result: dict[str, Any]) -> None:

@@ -115,7 +115,9 @@ def test_an_occupied_port_is_one_clear_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        finished = thingstorm("up", "--ports", "auto", "--no-simulator", "--set", f"broker.port={port}", cwd=tmp_path)
+        finished = thingstorm(
+            "up", "--ports", "auto", "--no-simulator", "--set", f"broker.port={port}", cwd=tmp_path
+        )
     assert finished.code == 3
     assert port in finished.err
     assert "fix:" in finished.err
@@ -130,5 +132,7 @@ def test_nothing_answers_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_no_process_is_left_over() -> None:
     """The last test of the file: whatever the others started is gone."""
-    left = subprocess.run(["pgrep", "-f", "thingstorm up --json"], capture_output=True, text=True, check=False)
+    left = subprocess.run(
+        ["pgrep", "-f", "thingstorm up --json"], capture_output=True, text=True, check=False
+    )
     assert left.stdout == ""

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
+    }
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -79,7 +81,10 @@ def test_the_installed_demo_scenario_is_found_and_valid(installed: Path) -> None
         "path = shipped('demo'); print(path, load(path).name)"
     )
     told = run(installed / "bin/python", "-c", code, cwd=Path("/"))
-    assert told.split() == [str(next(installed.glob("lib/python*/site-packages")) / "thingstorm/scenarios/demo.yaml"), "demo"]
+    assert told.split() == [
+        str(next(installed.glob("lib/python*/site-packages")) / "thingstorm/scenarios/demo.yaml"),
+        "demo",
+    ]
 
 
 def test_help_is_quick_to_import() -> None:

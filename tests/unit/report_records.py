@@ -51,7 +51,9 @@ def record(
         labels=tuple(labelled),
         verdicts=tuple(verdicts),
         actions=tuple(actions),
-        ledger=Ledger(published=100, accepted=100, routed=100, queued=100, stored=100, viewed=100, archived=100),
+        ledger=Ledger(
+            published=100, accepted=100, routed=100, queued=100, stored=100, viewed=100, archived=100
+        ),
         losses=losses,
         latency=Latency(200.0, 400.0, 300.0),
         traffic=tuple((START + n * SECOND, 50 + n) for n in range(60)),

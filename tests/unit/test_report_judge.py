@@ -10,11 +10,20 @@ def test_an_attack_is_found_with_its_devices_and_times() -> None:
     seen = record(
         [FLOOD],
         labels(FLOOD, "a", "b", after=1),
-        [verdict(33, "normal"), verdict(34, "attack", "a", late=0.5), verdict(36, "attack", "a", "b", late=0.5)],
+        [
+            verdict(33, "normal"),
+            verdict(34, "attack", "a", late=0.5),
+            verdict(36, "attack", "a", "b", late=0.5),
+        ],
         [action("quarantine", "a", 34.75), action("quarantine", "b", 36.7)],
     )
     (result,) = judge(seen)
-    assert (result.verdict, result.flagged, result.recall, result.false_positives) == ("attack", ("a", "b"), 1.0, 0)
+    assert (result.verdict, result.flagged, result.recall, result.false_positives) == (
+        "attack",
+        ("a", "b"),
+        1.0,
+        0,
+    )
     assert result.detect_seconds == 3.0  # the first hostile message came at 31 s, the window ended at 34 s
     assert (result.quarantined, result.quarantine_seconds) == (("a", "b"), 0.25)
 
@@ -27,7 +36,9 @@ def test_a_missed_attack_has_no_time_and_no_recall() -> None:
 
 def test_innocent_devices_count_as_false_positives_once() -> None:
     seen = record(
-        [FLOOD], labels(FLOOD, "a"), [verdict(34, "attack", "a", "innocent"), verdict(35, "attack", "innocent")]
+        [FLOOD],
+        labels(FLOOD, "a"),
+        [verdict(34, "attack", "a", "innocent"), verdict(35, "attack", "innocent")],
     )
     (result,) = judge(seen)
     assert (result.false_positives, result.flagged) == (1, ("a", "innocent"))

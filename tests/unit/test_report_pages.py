@@ -46,7 +46,9 @@ def test_the_page_is_well_formed_self_contained_and_escaped() -> None:
     seen, result = played()
     page = render_html(result, seen)
     svg = page[page.index("<svg") : page.index("</svg>") + 6]
-    assert len(ET.fromstring(svg).findall("rect")) == 1 + 2  # one band for the phase, one mark for each verdict
+    assert (
+        len(ET.fromstring(svg).findall("rect")) == 1 + 2
+    )  # one band for the phase, one mark for each verdict
     assert "a &lt;b&gt;" in page
     assert "flood &amp; co" in page
     assert "attack &lt;a&gt;" in page

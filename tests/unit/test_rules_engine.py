@@ -41,7 +41,7 @@ def fired(engine: Engine, topic: str, payload: bytes = b'{"t": 60}') -> list[str
         ("a//b", "a//b", True),
     ],
 )
-def test_topic_filters(topic_filter: str, topic: str, matches: bool) -> None:
+def test_topic_filters(topic_filter: str, topic: str, *, matches: bool) -> None:
     assert (TopicTable([(topic_filter, "r")]).find(topic) == ("r",)) is matches
 
 

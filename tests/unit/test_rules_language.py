@@ -102,7 +102,7 @@ def test_select(sql: str, payload: Any, expected: Any) -> None:
         ("NOT color = 'blue' AND t > 1", True),
     ],
 )
-def test_where(where: str, fires: bool) -> None:
+def test_where(where: str, *, fires: bool) -> None:
     payload = {"t": 60, "color": "red", "text": "60", "nothing": None, "flag": True, "yes": "TRUE"}
     assert (run(f"SELECT * FROM 'a/#' WHERE {where}", payload) is not NOT_SELECTED) is fires
 

@@ -37,13 +37,17 @@ def demo(config: ConfigFile = None, html: Html = None, json_file: Json = None) -
     from thingstorm.runtime.scenarios import shipped
 
     page = html or Path(tempfile.gettempdir()) / "thingstorm-demo.html"
-    _play_all([shipped("demo")], variables={}, config=config, seed=None, json_file=json_file, junit=None, html=page)
+    _play_all(
+        [shipped("demo")], variables={}, config=config, seed=None, json_file=json_file, junit=None, html=page
+    )
 
 
 def run(
     files: Annotated[list[Path], typer.Argument(help="Scenario files, or folders of them.")],
     path: Annotated[Literal["aws", "direct"] | None, typer.Option(help="All hops, or none of AWS.")] = None,
-    clock: Annotated[Literal["wall", "virtual"] | None, typer.Option(help="Real time, or as fast as it goes.")] = None,
+    clock: Annotated[
+        Literal["wall", "virtual"] | None, typer.Option(help="Real time, or as fast as it goes.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the file's.")] = None,
     variable: Settings = None,
     config: ConfigFile = None,
@@ -64,7 +68,13 @@ def run(
     _refuse_unbuilt(path, clock)
     variables = dict(_pair(text) for text in variable or [])
     _play_all(
-        _files(files), variables=variables, config=config, seed=seed, json_file=json_file, junit=junit, html=html
+        _files(files),
+        variables=variables,
+        config=config,
+        seed=seed,
+        json_file=json_file,
+        junit=junit,
+        html=html,
     )
 
 
@@ -91,7 +101,9 @@ def _files(given: Sequence[Path]) -> list[Path]:
         if file.name != "known-gaps.yaml"
     ]
     if not found:
-        raise ConfigError(f"no scenario in {', '.join(map(str, given))}", fix="name a .yaml file or a folder with some")
+        raise ConfigError(
+            f"no scenario in {', '.join(map(str, given))}", fix="name a .yaml file or a folder with some"
+        )
     return found
 
 
@@ -118,7 +130,9 @@ def _play_all(
         _write_html(html, result, record, several=len(files) > 1)
     _write_results(results, json_file=json_file, junit=junit)
     if failed := [result.scenario for result in results if not result.passed]:
-        raise ExpectationFailed(f"failed: {', '.join(failed)}", fix="see the expectations above; --html draws the run")
+        raise ExpectationFailed(
+            f"failed: {', '.join(failed)}", fix="see the expectations above; --html draws the run"
+        )
 
 
 async def _play(scenario: Any, settings: Any, display: Display) -> tuple[Result, Record]:
@@ -147,7 +161,9 @@ def _write_html(target: Path | None, result: Result, record: Record, *, several:
 
 def _write_results(results: Sequence[Result], *, json_file: Path | None, junit: Path | None) -> None:
     if json_file is not None:
-        json_file.write_text(json.dumps([result.as_json() for result in results], indent=1) + "\n", encoding="utf-8")
+        json_file.write_text(
+            json.dumps([result.as_json() for result in results], indent=1) + "\n", encoding="utf-8"
+        )
     if junit is not None:
         from thingstorm.report.junit import render_junit
 

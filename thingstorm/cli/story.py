@@ -31,7 +31,9 @@ def tell(result: Result, record: Record) -> None:
     )
     for expectation in result.expectations:
         mark = "[green]ok    [/]" if expectation.passed else "[bold red]FAILED[/]"
-        console.print(f"  {mark} {expectation.name}: expected {expectation.expected}, seen {expectation.seen}")
+        console.print(
+            f"  {mark} {expectation.name}: expected {expectation.expected}, seen {expectation.seen}"
+        )
     console.print("[bold green]passed[/]" if result.passed else "[bold red]failed[/]")
 
 

@@ -16,12 +16,20 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    config: Annotated[Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")
+    ] = None,
     simulator: Annotated[bool, typer.Option(help="Simulate the fleet of the scenario.")] = True,
-    scenario: Annotated[Path | None, typer.Option(help="Whose fleet and timeline; default the demo's.")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="Whose fleet and timeline; default the demo's.")
+    ] = None,
     ports: Annotated[Ports, typer.Option(help="auto: the system chooses them all.")] = "fixed",
-    setting: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")] = None,
-    json_line: Annotated[bool, typer.Option("--json", help="One line of JSON with the addresses when ready.")] = False,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
+    ] = None,
+    json_line: Annotated[
+        bool, typer.Option("--json", help="One line of JSON with the addresses when ready.")
+    ] = False,
 ) -> None:
     """The whole stack until Ctrl-C, with its addresses.
 

@@ -64,7 +64,9 @@ def _check_phase(phase: PhaseResult, wanted: PhaseExpect, record: Record) -> Ite
     if wanted.flagged is not None and wanted.flagged.recall is not None:
         yield _compare(f"{name}.flagged.recall", wanted.flagged.recall, phase.recall)
     if wanted.flagged is not None and wanted.flagged.false_positives is not None:
-        yield _compare(f"{name}.flagged.false_positives", wanted.flagged.false_positives, phase.false_positives)
+        yield _compare(
+            f"{name}.flagged.false_positives", wanted.flagged.false_positives, phase.false_positives
+        )
     if wanted.detect_within is not None:
         yield _compare(f"{name}.detect_within.max", wanted.detect_within.max, phase.detect_seconds, unit="s")
     for action in wanted.actions:
@@ -81,13 +83,17 @@ def _check_action(phase: PhaseResult, wanted: ActionExpect) -> ExpectationResult
     if missing:
         seen += f", missing {', '.join(sorted(missing))}"
     expected = f"all of {wanted.of} within {wanted.within / SECOND:g}s"
-    return _result(f"{phase.id}.actions.{wanted.do}", bool(targets) and not missing and in_time, expected, seen)
+    return _result(
+        f"{phase.id}.actions.{wanted.do}", bool(targets) and not missing and in_time, expected, seen
+    )
 
 
 def _check_sql(wanted: SqlExpect, answer: SqlAnswer) -> ExpectationResult:
     expected = [dict(row) for row in wanted.rows]
     seen = answer.error or str(list(answer.rows))
-    return _result(f"sql.{wanted.name}", not answer.error and list(answer.rows) == expected, str(expected), seen)
+    return _result(
+        f"sql.{wanted.name}", not answer.error and list(answer.rows) == expected, str(expected), seen
+    )
 
 
 def _compare(name: str, comparison: Comparison, value: float | None, *, unit: str = "") -> ExpectationResult:

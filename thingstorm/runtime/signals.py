@@ -34,7 +34,10 @@ async def stop_on_signal() -> AsyncIterator[anyio.Event]:
 
 
 async def _watch(
-    tasks: TaskGroup, stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    tasks: TaskGroup,
+    stop: anyio.Event,
+    *,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()

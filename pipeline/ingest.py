@@ -1,0 +1,273 @@
+"""The Lambda handler: SQS messages in, DynamoDB items out. Only boto3 and the standard library in its closure.
+
+`plan` is a pure function of the event. A message that cannot be understood fails alone: it is reported in
+`batchItemFailures`, returns to the queue, and ends in the dead-letter queue. Everything is written so that the
+same message may come twice, and later messages may come first.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Item = dict[str, dict[str, Any]]
+
+BATCH = 25
+"""Items of one BatchWriteItem, AWS's own limit."""
+
+TOUCH_MS = 10_000
+"""`last_seen` is at least this exact; finer would cost a write a message."""
+
+MAX_ATTEMPTS = 8
+"""Of unprocessed items; with 50 ms doubling and jitter up to 6 s in all."""
+
+MAX_KNOWN = 100_000
+
+
+class Poison(Exception):
+    """The message cannot be understood; trying again cannot help."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """Set attributes of a device, unless a newer `guard` is stored already."""
+
+    device_id: str
+    guard: str
+    at: int
+    values: Mapping[str, Any]
+
+
+@dataclass
+class Writes:
+    """What an event asks for: items by table and key, device updates, and the messages that failed, with why."""
+
+    puts: dict[str, dict[tuple[str, str], Item]] = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def put(self, table: str, key: tuple[str, str], item: Item) -> None:
+        self.puts.setdefault(table, {})[key] = item
+
+
+def plan(event: Mapping[str, Any]) -> Writes:
+    """What to write for an SQS event. Pure; messages of any queue may be mixed."""
+    writes = Writes()
+    for record in event["Records"]:
+        lane = str(record["eventSourceARN"]).rpartition(":")[2]
+        read = next((read for suffix, read in _READERS.items() if lane.endswith(suffix)), _unknown_lane)
+        try:
+            read(_object(record["body"]), writes)
+        except Poison as error:
+            writes.failures[record["messageId"]] = str(error)
+    return writes
+
+
+def make_handler(
+    dynamodb: Any, tables: Mapping[str, str]
+) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+    """A handler that writes through this DynamoDB client; `tables` maps our names to the account's."""
+    known: dict[str, tuple[int, str]] = {}
+
+    def handle(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
+        writes = plan(event)
+        for table, items in writes.puts.items():
+            _batch_write(dynamodb, tables[table], list(items.values()))
+        for update in _worth_writing(writes.updates, known):
+            _update(dynamodb, tables["devices"], update)
+        return {"batchItemFailures": [{"itemIdentifier": name} for name in writes.failures]}
+
+    return handle
+
+
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """The entry point on AWS Lambda; table names come from the environment."""
+    global _on_lambda  # noqa: PLW0603 - Lambda keeps the module between invocations, and so the client
+    if _on_lambda is None:
+        import boto3  # noqa: PLC0415 - the stack makes its own clients
+
+        names = {
+            name: os.environ.get(f"TABLE_{name.upper()}", name)
+            for name in ("telemetry", "devices", "device_metrics")
+        }
+        _on_lambda = make_handler(boto3.client("dynamodb"), names)
+    return _on_lambda(event, context)
+
+
+_on_lambda: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
+
+
+def _object(body: str) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Poison(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Poison("the body is not a JSON object")
+    return value
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise Poison(f"'{name}' is missing or not a string")
+    return value
+
+
+def _moment(body: Mapping[str, Any], name: str) -> int:
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**14:
+        raise Poison(f"'{name}' is missing or no time in milliseconds")
+    return value
+
+
+def _telemetry(body: dict[str, Any], writes: Writes) -> None:
+    device_id, message_id = _text(body, "device_id"), _text(body, "message_id")
+    received_at = _moment(body, "received_at")
+    event_id = f"{received_at:013d}-{message_id}"
+    item: Item = {
+        "device_id": {"S": device_id},
+        "event_id": {"S": event_id},
+        "message_id": {"S": message_id},
+        "topic": {"S": _text(body, "topic")},
+        "received_at": {"N": str(received_at)},
+    }
+    device_type = body.get("device_type")
+    if isinstance(device_type, str) and device_type:
+        item["device_type"] = {"S": device_type}
+    payload = body.get("payload")
+    if payload is not None:
+        _add_payload(item, payload)
+    writes.put("telemetry", (device_id, event_id), item)
+    seen: dict[str, Any] = {"last_seen": received_at}
+    if "device_type" in item:
+        seen["device_type"] = device_type
+    if isinstance(payload, dict) and isinstance(payload.get("fw"), str):
+        seen["firmware"] = payload["fw"]
+    writes.updates.append(Update(device_id, "last_seen", received_at, seen))
+
+
+def _add_payload(item: Item, payload: Any) -> None:
+    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+    item["payload"] = {"S": text}
+    item["payload_bytes"] = {"N": str(len(text.encode("utf-8", "surrogatepass")))}
+    if isinstance(payload, dict):
+        ts = payload.get("ts")
+        if isinstance(ts, int) and not isinstance(ts, bool) and abs(ts) < 10**14:
+            item["device_time"] = {"N": str(ts)}
+
+
+def _metrics(body: dict[str, Any], writes: Writes) -> None:
+    start, end = _moment(body, "start"), _moment(body, "end")
+    rows = body.get("devices")
+    if not isinstance(rows, list):
+        raise Poison("'devices' is missing or not a list")
+    for row in rows:
+        if not isinstance(row, dict):
+            raise Poison("a row of 'devices' is not an object")
+        device_id = _text(row, "device_id")
+        item: Item = {
+            "device_id": {"S": device_id},
+            "period_start": {"N": str(start)},
+            "period_end": {"N": str(end)},
+        }
+        for name, value in row.items():
+            if isinstance(value, int) and not isinstance(value, bool):
+                item[name] = {"N": str(value)}
+        topics = row.get("topics")
+        if isinstance(topics, list) and topics:
+            item["topics"] = {"L": [{"S": str(topic)} for topic in topics]}
+        writes.put("device_metrics", (device_id, str(start)), item)
+
+
+def _events(body: dict[str, Any], writes: Writes) -> None:
+    kind, device_id, at = _text(body, "eventType"), _text(body, "clientId"), _moment(body, "timestamp")
+    if kind in ("connected", "disconnected"):
+        values: dict[str, Any] = {
+            "connected": kind == "connected",
+            "session_id": str(body.get("sessionIdentifier", "")),
+            "source_ip": str(body.get("ipAddress", "")),
+            "disconnect_reason": str(body.get("disconnectReason", "")),
+        }
+        writes.updates.append(Update(device_id, "presence_at", at, values))
+    elif kind in ("quarantined", "released"):
+        values = {"quarantined": kind == "quarantined", "quarantine_reason": str(body.get("reason", ""))}
+        writes.updates.append(Update(device_id, "quarantine_at", at, values))
+
+
+def _unknown_lane(_body: dict[str, Any], _writes: Writes) -> None:
+    raise Poison("no table belongs to the queue it came from")
+
+
+_READERS: Mapping[str, Callable[[dict[str, Any], Writes], None]] = {
+    "telemetry": _telemetry,
+    "device-metrics": _metrics,
+    "device-events": _events,
+}
+
+
+def _worth_writing(updates: Iterable[Update], known: dict[str, tuple[int, str]]) -> list[Update]:
+    """The newest update of every device and guard; a mere `last_seen` only where it tells something new.
+
+    `known` is this process's memory of what it wrote: lost at a cold start, which costs a write a device.
+    """
+    newest: dict[tuple[str, str], Update] = {}
+    for update in updates:
+        before = newest.get((update.device_id, update.guard))
+        if before is None or update.at >= before.at:
+            newest[update.device_id, update.guard] = update
+    chosen = []
+    for update in newest.values():
+        if update.guard == "last_seen":
+            firmware = str(update.values.get("firmware", ""))
+            at, told = known.get(update.device_id, (0, ""))
+            if update.at < at + TOUCH_MS and (firmware == told or update.at < at):
+                continue
+            if len(known) >= MAX_KNOWN:
+                known.clear()
+            known[update.device_id] = (update.at, firmware)
+        chosen.append(update)
+    return chosen
+
+
+def _batch_write(dynamodb: Any, table: str, items: list[Item]) -> None:
+    for first in range(0, len(items), BATCH):
+        requests = [{"PutRequest": {"Item": item}} for item in items[first : first + BATCH]]
+        for attempt in range(MAX_ATTEMPTS):
+            answer = dynamodb.batch_write_item(RequestItems={table: requests})
+            requests = answer.get("UnprocessedItems", {}).get(table, [])
+            if not requests:
+                break
+            time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 - jitter, no secret
+        else:
+            raise TimeoutError(
+                f"{len(requests)} items of {table} are still unprocessed after {MAX_ATTEMPTS} attempts"
+            )
+
+
+def _update(dynamodb: Any, table: str, update: Update) -> None:
+    """UpdateItem unless a newer one was applied already."""
+    values = {**update.values, update.guard: update.at}
+    names = {f"#{place}": name for place, name in enumerate(values)}
+    typed = {f":{place}": _typed(value) for place, value in enumerate(values.values())}
+    guard = next(place for place, name in names.items() if name == update.guard)
+    try:
+        dynamodb.update_item(
+            TableName=table,
+            Key={"device_id": {"S": update.device_id}},
+            UpdateExpression="SET " + ", ".join(f"{place} = :{place[1:]}" for place in names),
+            ConditionExpression=f"attribute_not_exists({guard}) OR {guard} <= :{guard[1:]}",
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=typed,
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return  # a newer event came first: it stands
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    return {"N": str(value)} if isinstance(value, int) else {"S": str(value)}
