@@ -92,6 +92,10 @@ class Model:
         if self._train_until is None:
             self._train_until = start + int(seconds * SECOND)
 
+    def train_until(self, moment: Nanoseconds) -> None:
+        """Set the end of the learning phase."""
+        self._train_until = moment
+
     def take(self, second: Second, *, shut_out: frozenset[str]) -> None:
         """Add the next second without judging it."""
         self._history.forget(shut_out | self._shut_out)

@@ -101,6 +101,15 @@ class VerdictLoop:
         self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
         self.latencies_ms: deque[float] = deque(maxlen=KEPT_VERDICTS)
 
+    @staticmethod
+    def check(detector: str) -> None:
+        """Raises UnknownName if there is no such detector; imports nothing."""
+        DETECTORS.get(detector)
+
+    def learn_until(self, moment: Nanoseconds) -> None:
+        """Set the end of the learning phase, in event time, before it is over."""
+        self._model.train_until(moment)
+
     @property
     def incidents(self) -> tuple[Incident, ...]:
         return self._book.incidents
@@ -196,10 +205,9 @@ class VerdictLoop:
     async def _handle(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
         self.latencies_ms.append((verdict.decided_at - verdict.at) / MILLISECOND)
-        self._emit(
-            "verdict",
-            {"kind": verdict.kind, "at": verdict.at, "summary": verdict.summary, "verdict": verdict},
-        )
+        if verdict.kind != self._last_kind:
+            facts = {"kind": verdict.kind, "confidence": verdict.confidence, "summary": verdict.summary}
+            self._emit("verdict", facts)
         changed = self._book.update(verdict)
         incident = self._book.security
         if incident is not None:

@@ -45,7 +45,7 @@ class BrokerSettings(BaseModel):
     period_seconds: int = 1
 
 
-class _Shell(Broker):  # type: ignore[misc] - amqtt publishes no types
+class _Shell(Broker):  # type: ignore[misc]  # amqtt publishes no types
     """amqtt with its handling of connections replaced."""
 
     def __init__(self, config: dict[str, Any], owner: "EmbeddedBroker") -> None:

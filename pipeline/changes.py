@@ -1,6 +1,6 @@
 """Reads the tables' streams (after a first scan) as changes: ordered per key, at least once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,10 @@ class _Shard:
 
 
 class ChangeReader:
-    """Follows tables (`tables` maps collection names to table names) from their checkpoints on."""
+    """Follows tables (`tables` maps collection names to table names) from their checkpoints on.
+
+    `checkpoints` is asked once, at the start: the last sequence applied by (collection, shard).
+    """
 
     name = "changes"
 
@@ -50,14 +53,15 @@ class ChangeReader:
         streams: Any,
         tables: Mapping[str, str],
         out: BatchStream[Change],
-        checkpoints: Mapping[tuple[str, str], int],
+        checkpoints: Callable[[], Awaitable[Mapping[tuple[str, str], int]]],
         clock: Clock,
     ) -> None:
         self._dynamodb = dynamodb
         self._streams = streams
         self._tables = tables
         self._out = out
-        self._checkpoints = checkpoints
+        self._ask_checkpoints = checkpoints
+        self._checkpoints: Mapping[tuple[str, str], int] = {}
         self._clock = clock
         self._limiter = CapacityLimiter(len(tables) + 1)
         self._state: State = "starting"
@@ -66,6 +70,7 @@ class ChangeReader:
         self._counters = dict.fromkeys(("records", "scanned", "polls", "retries"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
+        self._checkpoints = await self._ask_checkpoints()
         async with anyio.create_task_group() as tasks:
             for collection, table in self._tables.items():
                 tasks.start_soon(self._follow, collection, table)

@@ -3,8 +3,8 @@ from xml.etree import ElementTree as ET
 from report_records import labels, phase, record, verdict
 
 from thingstorm.report.html import render_html
-from thingstorm.report.junit import render_junit
 from thingstorm.report.judge import judge
+from thingstorm.report.junit import render_junit
 from thingstorm.report.record import ExpectationResult, Latency, Ledger, Overall, Record, Result
 
 FLOOD = phase("flood & co", "attack.publish_flood", 30, 40)

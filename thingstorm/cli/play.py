@@ -60,7 +60,6 @@ def run(
     Exit codes: 0 all passed, 1 an expectation failed, 2 a file or setting is wrong, 3 a backend is not ready.
 
     Examples:
-
     thingstorm run scenarios/demo.yaml --json out.json
 
     thingstorm run scenarios/ --seed 11 --junit out.xml

@@ -34,7 +34,6 @@ def up(
     """The whole stack until Ctrl-C, with its addresses.
 
     Examples:
-
     thingstorm up
 
     thingstorm up --no-simulator --ports auto --json

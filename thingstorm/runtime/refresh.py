@@ -14,6 +14,7 @@ REFRESH_SECONDS = 0.5
 Hop = tuple[str, int, str]
 """A hop of the path: its name, messages so far, a remark."""
 
+AskHops = Callable[[], Sequence[Hop]]
 Refresh = Callable[[Sequence[Hop]], None]
 
 
@@ -23,27 +24,21 @@ class HasHealth(Protocol):
     def health(self) -> Health: ...
 
 
-class HasHops(Protocol):
-    """The stack, as far as this file needs it."""
-
-    def hops(self) -> list[Hop]: ...
-
-
 @asynccontextmanager
-async def refreshing(stack: HasHops, simulator: HasHealth | None, refresh: Refresh) -> AsyncIterator[None]:
+async def refreshing(ask: AskHops, simulator: HasHealth | None, refresh: Refresh) -> AsyncIterator[None]:
     """Refresh the display while the body runs."""
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_refresh, stack, simulator, refresh)
+            tasks.start_soon(_refresh, ask, simulator, refresh)
             yield
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise first_error(group) from None
 
 
-async def _refresh(stack: HasHops, simulator: HasHealth | None, refresh: Refresh) -> None:
+async def _refresh(ask: AskHops, simulator: HasHealth | None, refresh: Refresh) -> None:
     while True:
         published = simulator.health().counters.get("published", 0) if simulator else None
         first: list[Hop] = [("published", published, "by the devices")] if published is not None else []
-        refresh([*first, *stack.hops()])
+        refresh([*first, *ask()])
         await anyio.sleep(REFRESH_SECONDS)

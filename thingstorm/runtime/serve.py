@@ -8,6 +8,7 @@ from contracts.ports import Emit
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario
 from thingstorm.config import Config
+from thingstorm.runtime.counting import hops
 from thingstorm.runtime.refresh import Refresh, refreshing
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.stack import running
@@ -24,7 +25,7 @@ async def serve(
         emit("starting", {"what": "the stack"})
         stack = await parts.enter_async_context(running(config, emit=emit))
         if scenario is None:
-            await parts.enter_async_context(refreshing(stack, None, refresh))
+            await parts.enter_async_context(refreshing(lambda: hops(stack), None, refresh))
         else:
             simulator = Simulator(
                 scenario,
@@ -34,7 +35,7 @@ async def serve(
                 emit=emit,
                 idle_after=True,
             )
-            await parts.enter_async_context(refreshing(stack, simulator, refresh))
+            await parts.enter_async_context(refreshing(lambda: hops(stack), simulator, refresh))
             await parts.enter_async_context(supervise([simulator], drain_seconds=config.drain_seconds))
             stack.model.learn_until(simulator.started_at + scenario.train_until)
         ready(stack.addresses())
