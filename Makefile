@@ -14,7 +14,7 @@ setup: .venv/.synced ## Install everything into .venv (uv.lock, exactly)
 .venv/.synced: pyproject.toml uv.lock
 	@command -v uv >/dev/null 2>&1 || test -x .tools/bin/uv || \
 	  { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
-	$(UV) sync --frozen --quiet
+	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 demo: setup ## The story in 90 seconds: baseline, firmware rollout, botnet, verdicts, quarantine

@@ -60,6 +60,7 @@ class Model:
         self._clock = clock
         self._rules = rules
         self._detector_name = detector
+        self._candidate = make_detector(detector)
         self._train_until = train_until
         self._history = History()
         self._training: deque[Second] = deque(maxlen=MAX_TRAINING_SECONDS)
@@ -127,13 +128,17 @@ class Model:
 
     def prepare(self) -> None:
         """Import what the chosen detector needs; slow, touches nothing else."""
-        make_detector(self._detector_name).prepare()
+        self._candidate.prepare()
+
+    def close(self) -> None:
+        """Give back what the detector holds."""
+        self._candidate.close()
 
     def fit(self) -> ScaledDetector:
         """Fit the chosen detector on the clean windows; slow, touches nothing else. Raises NotReady."""
         if self.learnt is None:
             raise NotReady("nothing is learnt yet", fix="wait for the end of the training")
-        detector = make_detector(self._detector_name)
+        detector = self._candidate
         detector.learn(self.learnt.windows)
         return detector
 

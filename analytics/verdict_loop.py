@@ -101,6 +101,10 @@ class VerdictLoop:
         self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
         self.latencies_ms: deque[float] = deque(maxlen=KEPT_VERDICTS)
 
+    @property
+    def _draining(self) -> bool:
+        return self._state != "ready"
+
     @staticmethod
     def check(detector: str) -> None:
         """Raises UnknownName if there is no such detector; imports nothing."""
@@ -125,13 +129,16 @@ class VerdictLoop:
         return type(self._model.detector).__name__ if self._model.detector else ""
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        async with anyio.create_task_group() as self._tasks:
-            self._state = "ready"
-            task_status.started()
-            while not self._draining.is_set():
-                await self.step()
-                await self._clock.sleep_until(self._clock.now() + POLL)
-            await anyio.sleep_forever()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._state = "ready"
+                task_status.started()
+                while not self._draining:
+                    await self.step()
+                    await self._clock.sleep_until(self._clock.now() + POLL)
+                await anyio.sleep_forever()
+        finally:
+            self._model.close()
 
     async def drain(self) -> None:
         """Judge every second that is complete in the view, then return."""

@@ -98,6 +98,9 @@ class ScaledDetector(ABC):
     def prepare(self) -> None:  # noqa: B027 - most detectors need nothing
         """Do what is slow and needs no data (imports), so that `learn` is quick. Blocks."""
 
+    def close(self) -> None:  # noqa: B027 - most detectors hold nothing
+        """Give back what the detector holds outside this process; it is of no use afterwards."""
+
     def learn(self, windows: Sequence[Window]) -> None:
         """Fit on clean windows, replacing what was learnt. Raises NotReady if they are too few."""
         self.refit(clean_rows(windows))
