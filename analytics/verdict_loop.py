@@ -101,10 +101,6 @@ class VerdictLoop:
         self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
         self.latencies_ms: deque[float] = deque(maxlen=KEPT_VERDICTS)
 
-    @property
-    def _draining(self) -> bool:
-        return self._state != "ready"
-
     @staticmethod
     def check(detector: str) -> None:
         """Raises UnknownName if there is no such detector; imports nothing."""
@@ -133,7 +129,7 @@ class VerdictLoop:
             async with anyio.create_task_group() as self._tasks:
                 self._state = "ready"
                 task_status.started()
-                while not self._draining:
+                while not self._draining.is_set():
                     await self.step()
                     await self._clock.sleep_until(self._clock.now() + POLL)
                 await anyio.sleep_forever()

@@ -11,8 +11,8 @@ DEMO = (ROOT / "scenarios/demo.yaml").read_text()
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("count: 40", "count: -1", "bad.yaml:16"),
-        ("count: 40", "cuont: 40", "bad.yaml:16"),
+        ("count: 40", "count: -1", "bad.yaml:12"),
+        ("count: 40", "cuont: 40", "bad.yaml:12"),
         ("group: pump\n", "group: meter\n", "meter"),
         ("train: {until: 20s}", "train: {until: 50s}", "train"),
         ("at: 45s", "at: 75s", "botnet"),

@@ -41,7 +41,6 @@ def record(
     labelled: Sequence[Label],
     verdicts: Sequence[Verdict],
     actions: Sequence[ActionTaken] = (),
-    losses: Losses = Losses(),
 ) -> Record:
     return Record(
         started_at=START,
@@ -54,7 +53,7 @@ def record(
         ledger=Ledger(
             published=100, accepted=100, routed=100, queued=100, stored=100, viewed=100, archived=100
         ),
-        losses=losses,
+        losses=Losses(),
         latency=Latency(200.0, 400.0, 300.0),
         traffic=tuple((START + n * SECOND, 50 + n) for n in range(60)),
     )

@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 
 from thingstorm.cli.display import Display, PlainDisplay, choose_display
 from thingstorm.cli.settings import Ports, config_of
+from thingstorm.config import Config
+
+if TYPE_CHECKING:  # --help imports no stage
+    from simulator.scenario import Scenario
 
 
 def register(app: typer.Typer) -> None:
@@ -45,14 +49,14 @@ def up(
         anyio.run(_up, settings, played, display, json_line)
 
 
-def _scenario(path: Path | None) -> object:
+def _scenario(path: Path | None) -> "Scenario":
     from simulator.scenario import load
     from thingstorm.runtime.scenarios import shipped
 
     return load(path or shipped("demo"))
 
 
-async def _up(settings: object, scenario: object, display: Display, json_line: bool) -> None:
+async def _up(settings: Config, scenario: "Scenario | None", display: Display, json_line: bool) -> None:
     from thingstorm.runtime.serve import serve
 
     def ready(addresses: dict[str, str]) -> None:
