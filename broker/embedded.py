@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 from amqtt.broker import Broker
-from amqtt.errors import AMQTTError
+from amqtt.errors import BrokerError
 from anyio.abc import TaskStatus
 from pydantic import BaseModel, ConfigDict
 
@@ -192,13 +192,13 @@ class EmbeddedBroker:
         await connection.serve()
 
     async def _listen(self) -> None:
-        logging.getLogger("amqtt").setLevel(logging.ERROR)
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # it tells a failed start, and so do we
         logging.getLogger("transitions").setLevel(logging.ERROR)
         config = {"listeners": {LISTENER: {"type": "tcp", "bind": f"{self.host}:{self.port}"}}, "plugins": {}}
         self._shell = _Shell(config, self)
         try:
             await self._shell.start()
-        except (AMQTTError, OSError) as error:
+        except (BrokerError, OSError) as error:
             raise BackendError(
                 f"the broker cannot listen on {self.host}:{self.port}: {error}",
                 fix="stop what uses the port, or set broker.port (0 lets the system choose)",

@@ -194,7 +194,7 @@ def load(path: Path, *, overrides: Mapping[str, str] | None = None, seed: int | 
     try:
         scenario = Scenario.model_validate(values if seed is None else {**values, "seed": seed})
     except ValidationError as error:
-        raise _explain(document, error.errors(include_url=False)[0]) from None
+        raise _explain(document, _telling(error)) from None
     _check(document, scenario)
     return scenario
 
@@ -229,6 +229,12 @@ def _fill(document: Document, value: Any, path: KeyPath, variables: Mapping[str,
             raise document.error(f"unknown variable ${name}", at=path, fix=fix)
     whole = _VARIABLE.fullmatch(value)
     return variables[whole[1]] if whole else _VARIABLE.sub(lambda match: str(variables[match[1]]), value)
+
+
+def _telling(error: ValidationError) -> ErrorDetails:
+    """The error to tell: a misspelt key comes before the key that is missing because of it."""
+    errors = error.errors(include_url=False)
+    return next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
 
 
 def _explain(document: Document, error: ErrorDetails) -> BadScenario:

@@ -121,10 +121,18 @@ class Collection:
                 continue
             try:
                 row[name] = kind.fit(value)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 extra[name] = value
-        row["extra"] = json.dumps(extra, default=str) if extra else None
+        row["extra"] = _dump(extra) if extra else None
         return row
+
+
+def _dump(extra: Mapping[str, Json]) -> str:
+    """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text."""
+    try:
+        return json.dumps(extra, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps({name: str(value) for name, value in extra.items()})
 
 
 def _collection(

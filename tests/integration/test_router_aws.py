@@ -203,7 +203,7 @@ async def test_json_messages_carry_a_text_for_the_protocol(aws: Aws) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - the rule source has no event for a poll
+        while not condition():
             await anyio.sleep(0.02)
 
 

@@ -61,10 +61,11 @@ async def supervise(services: Sequence[Service], *, drain_seconds: float) -> Asy
     try:
         async with anyio.create_task_group() as tasks:
             running: list[_Running] = []
-            crashed = False
+            crashed = True  # until all have started: before that nothing was accepted that could be drained
             try:
                 for service in services:
                     running.append(await _start(tasks, service))  # noqa: PERF401 - those before a failure must be stopped
+                crashed = False
                 yield
             except anyio.get_cancelled_exc_class():
                 crashed = True

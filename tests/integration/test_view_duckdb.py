@@ -1,0 +1,295 @@
+"""The view on the real DuckDB: exactly once, guarded queries, a file that survives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from view_changes import device, model, telemetry
+
+from analytics.view.duckdb import MAX_ROWS, DuckDBView
+from contracts.errors import BackendError, ConfigError, NotReady
+from contracts.messages import Change, ChangeKind
+from thingstorm.runtime.supervisor import supervise
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def a_view(path: Path | None = None) -> AsyncIterator[DuckDBView]:
+    view = DuckDBView(path)
+    async with supervise([view], drain_seconds=10):
+        yield view
+
+
+async def rows(view: DuckDBView, sql: str) -> list[tuple[object, ...]]:
+    return list((await view.query(sql)).rows)
+
+
+async def test_an_item_gets_typed_columns_and_the_rest_is_kept() -> None:
+    change = telemetry(
+        1, topic="dt/a", payload='{"t": 1.5}', payload_bytes=10, device_time=1_700_000_000_123, odd=[1]
+    )
+    async with a_view() as view:
+        assert await view.apply([change]) == 1
+        (row,) = (await view.query("SELECT * FROM telemetry")).dicts()
+        assert row["received_at"] == datetime.fromtimestamp(1_700_000_000, tz=UTC).replace(tzinfo=None)
+        assert row["device_time"].microsecond == 123_000
+        assert (row["topic"], row["payload_bytes"], json.loads(row["extra"])) == ("dt/a", 10, {"odd": [1]})
+        assert await rows(view, "SELECT payload->>'$.t' FROM telemetry") == [("1.5",)]
+
+
+@pytest.mark.parametrize(
+    "value", ["text", {"a": 1}, 10**30, True, [1], 1.5, float("nan"), float("inf"), -(2**63) - 1, "1"]
+)
+async def test_a_value_that_does_not_fit_never_fails_the_batch(value: object) -> None:
+    async with a_view() as view:
+        assert await view.apply([telemetry(1, payload_bytes=value), telemetry(2, payload_bytes=7)]) == 2
+        assert await rows(view, "SELECT payload_bytes FROM telemetry ORDER BY event_id") == [(None,), (7,)]
+        assert await rows(view, "SELECT count(*) FROM telemetry WHERE extra IS NOT NULL") == [(1,)]
+
+
+async def test_a_payload_that_is_no_json_is_kept_as_it_is() -> None:
+    async with a_view() as view:
+        await view.apply([telemetry(1, payload="{broken")])
+        assert await rows(view, "SELECT payload, extra->>'$.payload' FROM telemetry") == [(None, "{broken")]
+
+
+async def test_absent_counts_are_zero_and_topics_a_list() -> None:
+    item = {
+        "device_id": "d",
+        "period_start": 1000,
+        "period_end": 2000,
+        "num_connects": 2,
+        "topics": ["a", "b"],
+    }
+    change = Change("INSERT", "device_metrics", {"device_id": "d", "period_start": 1000}, item, None, 1)
+    async with a_view() as view:
+        await view.apply([change])
+        sql = "SELECT num_connects, num_disconnects, topics, _id FROM device_metrics"
+        assert await rows(view, sql) == [(2, 0, ["a", "b"], "d/1000")]
+
+
+async def test_the_same_batch_twice_changes_nothing() -> None:
+    batch = [telemetry(n) for n in range(100)]
+    async with a_view() as view:
+        assert await view.apply(batch) == 100
+        assert await view.apply(batch) == 0
+        assert await rows(view, "SELECT count(*) FROM telemetry") == [(100,)]
+
+
+async def test_a_removed_key_is_not_brought_back_by_a_replay_but_by_a_newer_insert() -> None:
+    async with a_view() as view:
+        await view.apply([device("a", 1), device("a", 2, kind="REMOVE")])
+        assert await view.apply([device("a", 1)]) == 0
+        assert await rows(view, "SELECT * FROM devices") == []
+        assert await view.apply([device("a", 3, firmware="2")]) == 1
+        assert await rows(view, "SELECT firmware FROM devices") == [("2",)]
+
+
+async def test_a_scanned_row_never_overwrites_one_of_the_stream() -> None:
+    async with a_view() as view:
+        await view.apply([device("a", 5, firmware="new")])
+        await view.apply([device("a", 0, firmware="scanned"), device("b", 0, firmware="scanned")])
+        assert await rows(view, "SELECT device_id, firmware FROM devices ORDER BY 1") == [
+            ("a", "new"),
+            ("b", "scanned"),
+        ]
+
+
+NAMES = st.sampled_from(["a", "b", "c'd"])
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**40), 10**40),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+KINDS: st.SearchStrategy[ChangeKind] = st.sampled_from(["INSERT", "MODIFY", "MODIFY", "REMOVE"])
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Change], list[Change]]:
+    """A stream's history (sequences are unique), and an interleaving of it with repeats and in any order."""
+    count = draw(st.integers(1, 12))
+    history = [
+        device(
+            draw(NAMES),
+            number + 1,
+            kind=draw(KINDS),
+            firmware=draw(VALUES),
+            connected=draw(VALUES),
+            x=draw(VALUES),
+        )
+        for number in range(count)
+    ]
+    repeats = draw(st.lists(st.sampled_from(history), max_size=10))
+    return history, draw(st.permutations(history + repeats))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), st.lists(st.integers(1, 5), min_size=1, max_size=8))
+def test_any_interleaving_of_the_stream_leaves_the_same_rows(
+    histories: tuple[list[Change], list[Change]], sizes: list[int]
+) -> None:
+    history, shuffled = histories
+    wanted = model(history)
+
+    async def apply_all() -> dict[str, tuple[object, object, dict[str, object]]]:
+        async with a_view() as view:
+            rest: Sequence[Change] = shuffled
+            for size in [*sizes, len(shuffled)]:
+                await view.apply(rest[:size]) if rest else None
+                rest = rest[size:]
+            held = (await view.query("SELECT device_id, firmware, connected, extra FROM devices")).dicts()
+            return {
+                row["device_id"]: (row["firmware"], row["connected"], json.loads(row["extra"] or "{}"))
+                for row in held
+            }
+
+    held = anyio.run(apply_all)
+    assert set(held) == set(wanted)
+    for name, item in wanted.items():
+        firmware, connected, extra = held[name]
+        assert firmware == (item["firmware"] if isinstance(item["firmware"], str) else None)
+        assert connected == (item["connected"] if isinstance(item["connected"], bool) else None)
+        if "nan" not in str(item) and "inf" not in str(item):
+            assert extra.get("x") == item["x"]
+        assert ("firmware" in extra) == (
+            item["firmware"] is not None and not isinstance(item["firmware"], str)
+        )
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DROP TABLE telemetry", "only SELECT"),
+        ("INSERT INTO devices(_id) VALUES ('x')", "only SELECT"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+        ("SELECT 1; COMMIT; DROP TABLE devices", "3 statements"),
+        ("", "0 statements"),
+        ("WITH x AS (INSERT INTO devices(_id) VALUES ('x') RETURNING _id) SELECT * FROM x", "read-only"),
+        ("SELECT * FROM read_text('/etc/hostname')", "disabled"),
+        ("COPY devices TO '/tmp/x.csv'", "only SELECT"),
+        ("ATTACH '/tmp/x.db'", "only SELECT"),
+        ("SET memory_limit='1TB'", "only SELECT"),
+        ("SELECT * FROM nothing", "nothing"),
+        ("SELEKT 1", "syntax error"),
+        ("SELECT " + "1," * 60_000 + "1", "longer than"),
+        (f"SELECT * FROM range({MAX_ROWS + 1})", "more than"),
+    ],
+)
+async def test_a_statement_that_is_not_one_bounded_select_is_refused(statement: str, told: str) -> None:
+    async with a_view() as view:
+        with pytest.raises(ConfigError, match=told) as caught:
+            await view.query(statement)
+        assert caught.value.fix
+        assert await rows(view, "SELECT count(*) FROM devices") == [(0,)]
+
+
+async def test_a_query_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analytics.view.duckdb.TIMEOUT_SECONDS", 0.3)
+    async with a_view() as view:
+        with pytest.raises(ConfigError, match="longer than"):
+            await view.query("SELECT count(*) FROM range(100000000) a, range(100000) b")
+        assert await rows(view, "SELECT 1") == [(1,)]
+
+
+async def test_parameters_are_bound_by_name() -> None:
+    async with a_view() as view:
+        result = await view.query("SELECT $a + 1 AS b", {"a": 41})
+        assert result.dicts() == [{"b": 42}]
+        assert result.milliseconds > 0
+
+
+async def test_readers_see_whole_batches_while_the_writer_works() -> None:
+    async with a_view() as view:
+        seen: list[int] = []
+
+        async def read(scope: anyio.CancelScope) -> None:
+            while len(seen) < 30:
+                seen.append(int(str((await rows(view, "SELECT count(*) FROM telemetry"))[0][0])))
+            scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read, tasks.cancel_scope)
+            for start in range(0, 100_000, 50):
+                await view.apply([telemetry(n) for n in range(start, start + 50)])
+        assert all(count % 50 == 0 for count in seen)
+        assert seen == sorted(seen)
+
+
+async def test_a_file_is_resumed_with_its_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "view.db"
+    async with a_view(path) as view:
+        await view.apply([telemetry(n) for n in range(10)])
+        await view.apply([device("a", 7, shard="other")])
+    async with a_view(path) as view:
+        assert await view.checkpoints() == {("telemetry", "s"): 1009, ("devices", "other"): 7}
+        assert await rows(view, "SELECT count(*) FROM telemetry") == [(10,)]
+        assert await view.apply([telemetry(n) for n in range(12)]) == 2
+
+
+async def test_a_file_that_somebody_has_open_is_said(tmp_path: Path) -> None:
+    async with a_view(tmp_path / "view.db"):
+        code = (
+            "import anyio, sys; from analytics.view.duckdb import DuckDBView;"
+            "view = DuckDBView(__import__('pathlib').Path(sys.argv[1])); view._open()"
+        )
+        done = await anyio.run_process([sys.executable, "-c", code, str(tmp_path / "view.db")], check=False)
+        assert "BackendError" in done.stderr.decode()
+        assert "cannot be opened" in done.stderr.decode()
+
+
+async def test_a_view_that_is_not_open_is_said() -> None:
+    with pytest.raises(NotReady):
+        await DuckDBView(None).query("SELECT 1")
+
+
+WRITER = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[2])
+from view_changes import telemetry
+from analytics.view.duckdb import DuckDBView
+view = DuckDBView(pathlib.Path(sys.argv[1]))
+view._connection = view._open()
+print("go", flush=True)
+for start in range(0, 10**9, 20):
+    view._apply([telemetry(n) for n in range(start, start + 20)])
+"""
+
+
+async def test_a_file_whose_writer_was_killed_holds_what_its_checkpoint_says(tmp_path: Path) -> None:
+    path = tmp_path / "view.db"
+    here = str(Path(__file__).parents[1])
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), here], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"go\n"
+    await anyio.sleep(0.7)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.communicate()
+    async with a_view(path) as view:
+        ((count,),) = await rows(view, "SELECT count(*) FROM telemetry")
+        checkpoints = await view.checkpoints()
+        assert int(str(count)) >= 20
+        assert int(str(count)) % 20 == 0
+        assert checkpoints == {("telemetry", "s"): 1000 + int(str(count)) - 1}
+
+
+async def test_a_broken_file_is_an_error_with_a_fix(tmp_path: Path) -> None:
+    (tmp_path / "view.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(BackendError, match="cannot be opened") as caught:
+        async with a_view(tmp_path / "view.db"):
+            pytest.fail("it cannot be opened")
+    assert caught.value.fix

@@ -1,0 +1,245 @@
+"""Every named query on known rows, and the HTTP API, on the real DuckDB."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from test_view_duckdb import a_view
+from view_changes import device, telemetry
+
+from analytics.api import create_app
+from analytics.api_server import ApiServer
+from analytics.query_catalog import catalog, run_named
+from analytics.sync import Sync
+from analytics.view.duckdb import DuckDBView
+from contracts.clock import SystemClock
+from contracts.errors import BackendError, ConfigError, UnknownName
+from contracts.messages import Change, Json
+from contracts.ports import Health
+from contracts.streams import BatchStream
+from thingstorm.runtime.supervisor import supervise
+
+pytestmark = pytest.mark.anyio
+
+
+def metric(device_id: str, seconds_ago: int, **counts: Json) -> Change:
+    start = (int(time.time()) - seconds_ago) * 1000
+    item = {"device_id": device_id, "period_start": start, "period_end": start + 1000, **counts}
+    return Change(
+        "INSERT", "device_metrics", {"device_id": device_id, "period_start": start}, item, None, start, "m"
+    )
+
+
+METRICS = [
+    metric("a", 10, num_messages_received=8, message_bytes_received=800, message_byte_size_max=120, topics=["dt/x/a/t"]),
+    metric("a", 200, num_messages_received=5, message_bytes_received=500, topics=["dt/x/a/t"]),
+    metric("b", 10, num_messages_received=2, message_bytes_received=100, message_byte_size_max=60,
+           num_connection_attempts=3, num_connects=1, num_authentication_failures=2, topics=["dt/x/b/odd", "dt/x/b/t"]),
+    metric("$fleet", 10, num_messages_received=10, num_devices=2),
+]  # fmt: skip
+
+
+async def ask(view: DuckDBView, name: str, **given: Json) -> list[dict[str, Any]]:
+    return (await run_named(view, name, given)).dicts()
+
+
+async def test_traffic_counts_devices_and_leaves_the_fleet_row_out() -> None:
+    async with a_view() as view:
+        await view.apply(METRICS)
+        assert [
+            (row["messages"], row["bytes"], row["devices"])
+            for row in await ask(view, "traffic_per_window", seconds=60)
+        ] == [(10, 900, 2)]
+        assert sum(row["messages"] for row in await ask(view, "traffic_per_window")) == 15
+
+
+async def test_top_talkers_have_their_share() -> None:
+    async with a_view() as view:
+        await view.apply(METRICS)
+        assert await ask(view, "top_talkers", seconds="60", top=1) == [
+            {"device_id": "a", "messages": 8, "percent": 80.0}
+        ]
+
+
+async def test_a_topic_is_new_if_nobody_of_the_type_used_it_before() -> None:
+    async with a_view() as view:
+        await view.apply(METRICS)
+        assert await ask(view, "new_topics", seconds=60) == [
+            {"device_type": "x", "pattern": "dt/x/{device}/odd", "devices": 1}
+        ]
+
+
+async def test_sizes_connects_and_failures_per_device() -> None:
+    async with a_view() as view:
+        await view.apply(METRICS)
+        sizes = await ask(view, "payload_size")
+        assert [(row["device_id"], row["mean_bytes"], row["max_bytes"]) for row in sizes] == [
+            ("a", 100.0, 120),
+            ("b", 50.0, 60),
+        ]
+        assert [
+            (row["device_id"], row["attempts"], row["connects"])
+            for row in await ask(view, "connects_per_device")
+        ] == [("b", 3, 1)]
+        (failures,) = await ask(view, "auth_failures_per_device")
+        assert (failures["device_id"], failures["authentication_failures"]) == ("b", 2)
+
+
+async def test_latency_and_overview() -> None:
+    now = int(time.time() * 1000)
+    async with a_view() as view:
+        await view.apply(
+            [
+                telemetry(1, received_at=now, device_time=now - 500),
+                device("a", 1, device_type="x", connected=True),
+            ]
+        )
+        (latency,) = await ask(view, "data_latency")
+        assert latency["messages"] == 1
+        assert 500 <= latency["p50_ms"] < 5_000
+        (overview,) = await ask(view, "fleet_overview")
+        assert (overview["device_type"], overview["devices"], overview["connected"]) == ("x", 1, 1)
+
+
+async def test_every_query_says_what_it_is_and_runs_with_its_defaults() -> None:
+    async with a_view() as view:
+        for query in catalog().values():
+            assert query.description.endswith(".")
+            assert query.version >= 1
+            await run_named(view, query.name, {})
+
+
+async def test_unknown_queries_and_parameters_list_the_known_ones() -> None:
+    async with a_view() as view:
+        with pytest.raises(UnknownName, match="top_talker"):
+            await run_named(view, "top_talker", {})
+        with pytest.raises(UnknownName) as caught:
+            await run_named(view, "top_talkers", {"second": 5})
+        assert "did you mean 'seconds'" in caught.value.fix
+        with pytest.raises(ConfigError, match="no INTEGER"):
+            await run_named(view, "top_talkers", {"seconds": "many"})
+
+
+async def test_sync_applies_everything_and_measures_from_the_device_to_the_commit() -> None:
+    stream = BatchStream[Change]("changes", capacity=1000, max_batch=50)
+    async with a_view() as view:
+        sync = Sync(stream, view, clock=SystemClock(), interval=0.01)
+        async with supervise([sync], drain_seconds=5):
+            now = int(time.time() * 1000)
+            for number in range(200):
+                await stream.put(telemetry(number, received_at=now, device_time=now - 300))
+        assert (await view.query("SELECT count(*) FROM telemetry")).rows == ((200,),)
+        assert 300 <= sync.latency_ms(0.5) <= sync.latency_ms(0.95) < 10_000
+        assert sync.health().counters == {"telemetry_changes": 200}
+
+
+class Doors:
+    """A DeviceControl that only remembers."""
+
+    def __init__(self) -> None:
+        self.shut: set[str] = set()
+
+    async def quarantine(self, device_id: str, *, reason: str) -> None:
+        assert reason
+        self.shut.add(device_id)
+
+    async def release(self, device_id: str) -> None:
+        self.shut.discard(device_id)
+
+    def quarantined(self) -> frozenset[str]:
+        return frozenset(self.shut)
+
+
+@asynccontextmanager
+async def an_api(health: Health | None = None) -> AsyncIterator[tuple[httpx.AsyncClient, DuckDBView, Doors]]:
+    doors = Doors()
+    async with a_view() as view:
+        app = create_app(view=view, health=lambda: [health or view.health()], devices=doors)
+        server = ApiServer(app, host="127.0.0.1", port=0)
+        async with supervise([server], drain_seconds=5), _client(server) as client:
+            yield client, view, doors
+
+
+@asynccontextmanager
+async def _client(server: ApiServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        yield client
+
+
+async def test_the_api_answers_queries_and_explains_refusals() -> None:
+    async with an_api() as (client, _, _):
+        good = await client.post(
+            "/query", json={"sql": "SELECT 1 AS a, now() AS t, $x AS x", "parameters": {"x": [1]}}
+        )
+        told = good.json()
+        assert (good.status_code, told["columns"], told["rows"][0][0], told["rows"][0][2]) == (
+            200,
+            ["a", "t", "x"],
+            1,
+            [1],
+        )
+        assert told["rows"][0][1].endswith("Z")
+        bad = await client.post("/query", json={"sql": "DROP TABLE devices"})
+        assert (bad.status_code, set(bad.json())) == (400, {"error", "fix"})
+        assert (await client.get("/queries/nope")).status_code == 404
+        assert (await client.get("/queries/top_talkers", params={"seconds": "5"})).status_code == 200
+        assert "top_talkers" in {query["name"] for query in (await client.get("/queries")).json()["queries"]}
+        assert (await client.post("/query", content=b"x" * 2_000_000)).status_code == 413
+
+
+async def test_the_api_shows_devices_and_shuts_them_out() -> None:
+    async with an_api() as (client, view, doors):
+        await view.apply([device("a", 1, device_type="x", last_seen=1_700_000_000_000)])
+        assert (await client.get("/devices")).json()["devices"][0]["last_seen"] == "2023-11-14T22:13:20.000Z"
+        assert (await client.get("/devices/a")).json()["device_type"] == "x"
+        assert (await client.get("/devices/b")).status_code == 404
+        assert (await client.post("/devices/a/quarantine", json={"reason": "odd"})).status_code == 200
+        assert doors.shut == {"a"}
+        await client.post("/devices/a/release", json={})
+        assert doors.shut == set()
+        assert (await client.get("/incidents")).json() == {"incidents": []}
+        assert (await client.get("/verdicts")).json() == {"verdicts": []}
+
+
+async def test_health_says_503_when_a_part_is_not_ready() -> None:
+    async with an_api() as (client, _, _):
+        assert (await client.get("/healthz")).status_code == 200
+    async with an_api(Health("aws", "failed", "gone")) as (client, _, _):
+        answer = await client.get("/healthz")
+        assert (answer.status_code, answer.json()["services"][0]["detail"]) == (503, "gone")
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    async with an_api() as (client, _, _):
+        text = (await client.get("/metrics")).text
+        assert 'thingstorm_ready{service="view"} 1' in text
+        assert 'thingstorm_total{service="view",what="queries"}' in text
+
+
+async def test_a_port_that_is_taken_is_said() -> None:
+    async with an_api() as (client, view, _):
+        port = client.base_url.port
+        assert port is not None
+        other = ApiServer(create_app(view=view, health=list, devices=None), host="127.0.0.1", port=port)
+        with pytest.raises(BackendError, match=str(port)):
+            async with supervise([other], drain_seconds=1):
+                pytest.fail("the port is taken")
+
+
+async def test_requests_under_way_do_not_hold_up_the_stop() -> None:
+    with anyio.fail_after(10):
+        async with an_api() as (client, _, _), anyio.create_task_group() as tasks:
+
+            async def slow() -> None:
+                try:
+                    await client.post("/query", json={"sql": "SELECT count(*) FROM range(3000000000)"})
+                except httpx.HTTPError:
+                    return
+
+            tasks.start_soon(slow)
+            await anyio.sleep(0.2)
+            tasks.cancel_scope.cancel()
