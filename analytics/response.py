@@ -79,7 +79,7 @@ class Responder:
         if key in self._settled:
             return []
         outcome = await self._try(key, lambda: sink.alert(incident))
-        return [self._taken("alert", type(sink).__name__, incident, outcome)]
+        return [self._taken("alert", sink.name, incident, outcome)]
 
     async def _try(self, key: tuple[str, ...], act: Callable[[], Awaitable[None]]) -> str:
         self._attempts[key] += 1

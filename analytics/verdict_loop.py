@@ -273,7 +273,7 @@ def _ms(moment: Nanoseconds | None) -> int | None:
 def _verdict_row(verdict: Verdict) -> dict[str, Json]:
     return {
         "verdict_id": f"{verdict.at // MILLISECOND:013d}",
-        "at": _ms(verdict.at),
+        "window_end": _ms(verdict.at),
         "decided_at": _ms(verdict.decided_at),
         "kind": verdict.kind,
         "confidence": verdict.confidence,

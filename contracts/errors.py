@@ -73,10 +73,10 @@ class BackendError(ThingstormError):
 class BackendMissing(BackendError):
     """The package a backend needs is not installed."""
 
-    def __init__(self, backend: str, *, package: str, extra: str) -> None:
+    def __init__(self, backend: str, *, package: str, extra: str = "") -> None:
         super().__init__(
             f"backend '{backend}' needs the package {package}",
-            fix=f"install it with: pip install 'thingstorm[{extra}]'",
+            fix=f"install it with: pip install '{f'thingstorm[{extra}]' if extra else package}'",
         )
 
 

@@ -74,6 +74,11 @@ class DeviceControl(Protocol):
 class AlertSink(Protocol):
     """Where people are told: an SNS topic, a webhook, ..."""
 
+    @property
+    def name(self) -> str:
+        """How the list of actions calls it."""
+        ...
+
     async def alert(self, incident: Incident) -> None:
         """Tell. Raises Transient or Terminal; the caller records the outcome."""
         ...

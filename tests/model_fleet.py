@@ -288,6 +288,8 @@ class MemoryControl:
 class MemoryAlerts:
     """What people were told."""
 
+    name = "memory"
+
     def __init__(self, failures: int = 0) -> None:
         self.told: list[Incident] = []
         self.failures = failures

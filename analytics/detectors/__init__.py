@@ -15,8 +15,8 @@ DETECTORS = Registry(
     "detector",
     {
         "robust": Backend("analytics.detectors.robust:RobustDetector", capabilities=frozenset({"explains"})),
-        "knn": Backend(f"{_PYOD}:knn", package="pyod", extra="models"),
-        "pca": Backend(f"{_PYOD}:pca", package="pyod", extra="models"),
+        "knn": Backend(f"{_PYOD}:knn", package="pyod"),
+        "pca": Backend(f"{_PYOD}:pca", package="pyod"),
         # these four cannot tell 6 sd from 100 sd; the first two depend on the batch as well
         "ecod": Backend(f"{_PYOD}:ecod", package="pyod", capabilities=frozenset({"saturates", "batch"})),
         "copod": Backend(f"{_PYOD}:copod", package="pyod", capabilities=frozenset({"saturates", "batch"})),

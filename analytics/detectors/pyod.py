@@ -76,7 +76,7 @@ class _Child:
 
     def __init__(self, model: str, settings: Mapping[str, Any]) -> None:
         if importlib.util.find_spec("pyod") is None:
-            raise BackendMissing(model.lower(), package="pyod", extra="models")
+            raise BackendMissing(model.lower(), package="pyod")
         self._model = model
         self._lock = threading.Lock()
         self._process = subprocess.Popen(  # noqa: S603 - our own module, a name from our own table

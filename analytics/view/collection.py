@@ -95,7 +95,7 @@ class Collection:
     defaults: Mapping[str, Json]
 
     def create_sql(self) -> str:
-        columns = ", ".join(f'"{name}" {kind.sql}' for name, kind in self.columns.items())
+        columns = ", ".join(f"{name} {kind.sql}" for name, kind in self.columns.items())
         return (
             f"CREATE TABLE IF NOT EXISTS {self.name} "
             f"(_id VARCHAR PRIMARY KEY, {columns}, extra JSON, _seq HUGEINT, _ingest_time TIMESTAMP)"
@@ -199,7 +199,7 @@ COLLECTIONS: dict[str, Collection] = {
             ["verdict_id"],
             {
                 "verdict_id": VARCHAR,
-                "at": TIMESTAMP,
+                "window_end": TIMESTAMP,
                 "decided_at": TIMESTAMP,
                 "kind": VARCHAR,
                 "confidence": DOUBLE,

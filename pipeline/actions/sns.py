@@ -12,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.errors import ConfigError, Terminal, Transient, UnknownName
 
+from ..aws.session import RETRYABLE, translate
 from .base import ActionContext, Refused, Undelivered
-from .faults import TRY_AGAIN, translated
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_sns import SNSClient
@@ -119,7 +119,7 @@ class SnsAction:
         left: dict[int, str] = {}
         for failed in response.get("Failed", []):
             reason = f"{failed.get('Code')}: {failed.get('Message', '')}"
-            again = not failed.get("SenderFault") or failed.get("Code") in TRY_AGAIN
+            again = not failed.get("SenderFault") or failed.get("Code") in RETRYABLE
             (left if again else outcome.refused)[int(failed["Id"])] = reason
         return left
 
@@ -146,7 +146,7 @@ class SnsAction:
         try:
             return await to_thread.run_sync(call, limiter=self.limiter)
         except (ClientError, BotoCoreError) as error:
-            raise translated(error, "PublishBatch") from error
+            raise translate(error) from error
 
 
 def _texts(bodies: Sequence[bytes], outcome: _Outcome) -> list[_Entry]:

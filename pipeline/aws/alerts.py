@@ -15,6 +15,8 @@ from .session import translated
 class SnsAlerts:
     """An AlertSink that publishes the incident as JSON."""
 
+    name = "sns_topic alerts"
+
     def __init__(self, *, sns: Any, sns_topic_arn: str) -> None:
         self._sns = sns
         self._arn = sns_topic_arn

@@ -7,9 +7,10 @@ from typing import Any, ParamSpec, TypeVar
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from contracts.errors import BackendError, Terminal, Transient
+from contracts.errors import Terminal, Transient
 from contracts.registry import Backend, Registry
 
 P = ParamSpec("P")
@@ -24,7 +25,6 @@ AWS_BACKENDS = Registry(
         "localstack": Backend(
             "pipeline.aws.session:localstack_client",
             package="localstack-client",
-            extra="localstack",
             capabilities=frozenset({"emulator"}),
         ),
         "aws": Backend("pipeline.aws.session:real_client", capabilities=frozenset({"iot-rules", "real"})),
@@ -34,15 +34,25 @@ AWS_BACKENDS = Registry(
 CONNECT_SECONDS, READ_SECONDS = 2.0, 30.0
 """A read must outlast the longest long poll (20 s)."""
 
-_THROTTLES = frozenset(
+RETRYABLE = frozenset(
     {
-        "ThrottlingException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestTimeout",
+        "ServiceUnavailable",
         "SlowDown",
+        "Throttled",
         "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
     }
 )
+"""Error codes of AWS services after which the same request may succeed."""
+
 _CREDENTIALS = frozenset(
     {
         "AccessDenied",
@@ -108,17 +118,19 @@ class ClientFactory:
         return self._clients[service]
 
 
-def translate(error: BotoCoreError | ClientError) -> BackendError:
+def translate(error: BotoCoreError | ClientError) -> Transient | Terminal:
     """Ours for theirs: Transient where trying again may help, Terminal where it cannot."""
-    if not isinstance(error, ClientError):
+    if isinstance(error, BotoConnectionError | HTTPClientError):
         return Transient(f"AWS cannot be reached: {error}", fix="is the endpoint up and the network there?")
+    if not isinstance(error, ClientError):
+        return Terminal(f"the AWS client cannot work: {error}", fix="check the credentials and the region")
     told: Mapping[str, Any] = error.response.get("Error", {})
     code, operation = str(told.get("Code", "")), error.operation_name
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     what = f"{operation} failed: {code}: {told.get('Message', '')}"
     if code in _CREDENTIALS:
         return Terminal(what, fix="check the credentials and the policy of the role")
-    if status >= 500 or code in _THROTTLES:
+    if status >= 500 or code in RETRYABLE:
         return Transient(what, fix="it is tried again", retry_after=0.1)
     return Terminal(
         what, fix="check that the resource exists and has the expected shape: `thingstorm doctor`"

@@ -14,7 +14,7 @@ from contracts.clock import Clock, SystemClock
 from contracts.errors import BackendError, ConfigError, Terminal
 from contracts.ports import Health, State
 
-from ..actions.faults import translated
+from ..aws.session import translate
 from .engine import Engine
 from .rule import Rule, rule_from_payload
 
@@ -139,7 +139,7 @@ class RuleSource:
         token = ""
         while True:
             page = functools.partial(iot.list_topic_rules, nextToken=token) if token else iot.list_topic_rules
-            answer = await self._call(page, "ListTopicRules")
+            answer = await self._call(page)
             entries |= {entry["ruleName"]: entry for entry in answer.get("rules", []) if "ruleName" in entry}
             token = answer.get("nextToken", "")
             if not token:
@@ -147,7 +147,7 @@ class RuleSource:
 
     async def _read(self, iot: "IoTClient", name: str) -> None:
         try:
-            answer = await self._call(functools.partial(iot.get_topic_rule, ruleName=name), "GetTopicRule")
+            answer = await self._call(functools.partial(iot.get_topic_rule, ruleName=name))
         except Terminal:  # deleted since it was listed
             self._forget(name)
             return
@@ -186,8 +186,8 @@ class RuleSource:
         self._engine.replace([*self._file_rules.values(), *others])
         self._counters["swaps"] += 1
 
-    async def _call(self, call: Callable[[], T], what: str) -> T:
+    async def _call(self, call: Callable[[], T]) -> T:
         try:
             return await to_thread.run_sync(call, limiter=self._limiter)
         except (ClientError, BotoCoreError) as error:
-            raise translated(error, what) from error
+            raise translate(error) from error

@@ -81,4 +81,5 @@ def test_the_reports_are_written(folder: Path, result: dict[str, Any]) -> None:
 
 def test_without_a_terminal_the_story_is_plain_lines(finished: Finished) -> None:
     assert "verdict: attack" in finished.out
+    assert "the security team's queue received 1 alert(s)" in finished.out
     assert "\x1b[" not in finished.out

@@ -81,7 +81,7 @@ async def test_what_it_writes_to_the_view() -> None:
     attack = next(row for row in rows if row["kind"] == "attack")
     assert set(attack["devices"]) <= hostile
     assert attack["evidence"][0]["weight"] == "security"
-    assert attack["at"] == int(attack["verdict_id"])
+    assert attack["window_end"] == int(attack["verdict_id"])
     last = stage.view.table("incidents")[-1]
     assert last["closed_at"] is not None
     assert set(last["devices"]) == hostile

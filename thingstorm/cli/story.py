@@ -22,6 +22,7 @@ def tell(result: Result, record: Record) -> None:
     console.print(f"\n[bold]{result.scenario}[/] (seed {result.seed}), {result.wall_seconds:.1f} s")
     for phase in result.phases:
         console.print(f"  {_sentence(phase)}")
+    console.print(f"  the security team's queue received {record.alerts_received} alert(s)")
     console.print(_ledger(result))
     console.print(
         f"lost {result.overall.lost}, duplicates {result.overall.duplicates}, dead letters"

@@ -70,7 +70,10 @@ class SqlAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything that a played scenario left behind. `traffic` is (second, messages received) for the chart."""
+    """Everything that a played scenario left behind.
+
+    `traffic` is (second, messages received) for the chart; `alerts_received` what lay in the security team's queue.
+    """
 
     started_at: Nanoseconds
     ended_at: Nanoseconds
@@ -84,6 +87,7 @@ class Record:
     latency: Latency
     answers: tuple[SqlAnswer, ...] = ()
     traffic: tuple[tuple[Nanoseconds, int], ...] = ()
+    alerts_received: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,12 @@ async def count(stack: Stack, *, published: int) -> tuple[Ledger, int, int]:
     return ledger, distinct, await to_thread.run_sync(lambda: _dead_letters(stack))
 
 
+async def alerts_received(stack: Stack) -> int:
+    """Read (and so delete) what the security team's queue holds."""
+    sqs, url = stack.factory.client("sqs"), stack.resources.queues["security-team"]
+    return len(await to_thread.run_sync(lambda: audit.receive_all(sqs, url)))
+
+
 def quiet(stack: Stack) -> list[Quiet]:
     """One question a hop: what is still under way there?"""
     return [lambda: _streams(stack), lambda: _queues(stack), lambda: _view(stack)]

@@ -13,7 +13,7 @@ from simulator.fleet import Simulator
 from simulator.scenario import Scenario, SqlExpect
 from thingstorm.config import Config
 from thingstorm.report.record import Latency, PhaseSpan, Record, SqlAnswer
-from thingstorm.runtime.counting import count, hops, quiet
+from thingstorm.runtime.counting import alerts_received, count, hops, quiet
 from thingstorm.runtime.ledger import losses, settle
 from thingstorm.runtime.refresh import Refresh, refreshing
 from thingstorm.runtime.signals import Interrupted, stop_on_signal
@@ -93,6 +93,7 @@ async def _record(stack: Stack, simulator: Simulator, scenario: Scenario, ended_
         latency=_latency(stack),
         answers=tuple([await _answer(stack, query) for query in scenario.expect.sql]),
         traffic=await _traffic(stack),
+        alerts_received=await alerts_received(stack),
     )
 
 
