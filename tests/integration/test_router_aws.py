@@ -259,6 +259,6 @@ async def test_an_unreachable_control_plane_is_reported_and_asked_again() -> Non
     async with anyio.create_task_group() as group:
         await group.start(lambda task_status: source.run(task_status=task_status))
         assert engine.rule("r") is not None
-        assert "ListTopicRules" in source.health().detail
+        assert "127.0.0.1:9" in source.health().detail
         await until(lambda: source.health().counters["poll_errors"] > 1)
         group.cancel_scope.cancel()

@@ -26,21 +26,24 @@ from thingstorm.runtime.supervisor import supervise
 pytestmark = pytest.mark.anyio
 
 
-def metric(device_id: str, seconds_ago: int, **counts: Json) -> Change:
-    start = (int(time.time()) - seconds_ago) * 1000
+def metric(device_id: str, start: int, **counts: Json) -> Change:
     item = {"device_id": device_id, "period_start": start, "period_end": start + 1000, **counts}
-    return Change(
-        "INSERT", "device_metrics", {"device_id": device_id, "period_start": start}, item, None, start, "m"
-    )
+    key = {"device_id": device_id, "period_start": start}
+    return Change("INSERT", "device_metrics", key, item, None, start, "m")
 
 
-METRICS = [
-    metric("a", 10, num_messages_received=8, message_bytes_received=800, message_byte_size_max=120, topics=["dt/x/a/t"]),
-    metric("a", 200, num_messages_received=5, message_bytes_received=500, topics=["dt/x/a/t"]),
-    metric("b", 10, num_messages_received=2, message_bytes_received=100, message_byte_size_max=60,
-           num_connection_attempts=3, num_connects=1, num_authentication_failures=2, topics=["dt/x/b/odd", "dt/x/b/t"]),
-    metric("$fleet", 10, num_messages_received=10, num_devices=2),
-]  # fmt: skip
+def metrics() -> list[Change]:
+    """Device `a` now and three minutes ago; device `b` now, on another topic as well."""
+    now = (int(time.time()) - 10) * 1000
+    sizes = {"message_bytes_received": 800, "message_byte_size_max": 120}
+    failures = {"num_connection_attempts": 3, "num_connects": 1, "num_authentication_failures": 2}
+    return [
+        metric("a", now, num_messages_received=8, topics=["dt/x/a/t"], **sizes),
+        metric("a", now - 190_000, num_messages_received=5, message_bytes_received=500, topics=["dt/x/a/t"]),
+        metric("b", now, num_messages_received=2, message_bytes_received=100, message_byte_size_max=60,
+               topics=["dt/x/b/odd", "dt/x/b/t"], **failures),
+        metric("$fleet", now, num_messages_received=10, num_devices=2),
+    ]  # fmt: skip
 
 
 async def ask(view: DuckDBView, name: str, **given: Json) -> list[dict[str, Any]]:
@@ -49,7 +52,7 @@ async def ask(view: DuckDBView, name: str, **given: Json) -> list[dict[str, Any]
 
 async def test_traffic_counts_devices_and_leaves_the_fleet_row_out() -> None:
     async with a_view() as view:
-        await view.apply(METRICS)
+        await view.apply(metrics())
         assert [
             (row["messages"], row["bytes"], row["devices"])
             for row in await ask(view, "traffic_per_window", seconds=60)
@@ -59,7 +62,7 @@ async def test_traffic_counts_devices_and_leaves_the_fleet_row_out() -> None:
 
 async def test_top_talkers_have_their_share() -> None:
     async with a_view() as view:
-        await view.apply(METRICS)
+        await view.apply(metrics())
         assert await ask(view, "top_talkers", seconds="60", top=1) == [
             {"device_id": "a", "messages": 8, "percent": 80.0}
         ]
@@ -67,7 +70,7 @@ async def test_top_talkers_have_their_share() -> None:
 
 async def test_a_topic_is_new_if_nobody_of_the_type_used_it_before() -> None:
     async with a_view() as view:
-        await view.apply(METRICS)
+        await view.apply(metrics())
         assert await ask(view, "new_topics", seconds=60) == [
             {"device_type": "x", "pattern": "dt/x/{device}/odd", "devices": 1}
         ]
@@ -75,7 +78,7 @@ async def test_a_topic_is_new_if_nobody_of_the_type_used_it_before() -> None:
 
 async def test_sizes_connects_and_failures_per_device() -> None:
     async with a_view() as view:
-        await view.apply(METRICS)
+        await view.apply(metrics())
         sizes = await ask(view, "payload_size")
         assert [(row["device_id"], row["mean_bytes"], row["max_bytes"]) for row in sizes] == [
             ("a", 100.0, 120),

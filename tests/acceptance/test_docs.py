@@ -1,0 +1,77 @@
+"""What the documents say is true: commands run, files exist, the map of the house is the house."""
+
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Running, thingstorm
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+RUN_ELSEWHERE = ("thingstorm up", "thingstorm run", "thingstorm demo", ".venv/bin/thingstorm demo")
+"""Commands that other acceptance tests run in full."""
+
+
+def commands(page: Path) -> list[str]:
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("thingstorm ", "make "))]
+
+
+def test_every_thingstorm_command_of_the_pages_runs(up: Running, tmp_path: Path) -> None:
+    found = {line for page in PAGES for line in commands(page) if line.startswith("thingstorm ")}
+    asked = [line for line in sorted(found) if not line.startswith(RUN_ELSEWHERE) and "COMMAND" not in line]
+    assert len(asked) >= 4
+    for line in asked:
+        finished = thingstorm(*shlex.split(line)[1:], "--api", up.addresses["api"], cwd=tmp_path, within=30)
+        assert finished.code == 0, f"{line}: {finished.err}"
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for page in PAGES for line in commands(page) if line.startswith("make ")})
+)
+def test_every_make_target_of_the_pages_exists(line: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_help_lists_at_most_ten_targets() -> None:
+    told = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert 5 <= len(told) <= 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_rooms_of_the_architecture_page_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = re.findall(r"^\| `([a-z]+)/` \|", text, re.MULTILINE)
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]["packages"]
+    assert set(rooms) == {*packages, "scenarios"}
+
+
+def test_the_start_order_of_the_architecture_page_is_that_of_the_stack(up: Running, tmp_path: Path) -> None:
+    told = thingstorm("doctor", "--format", "json", "--api", up.addresses["api"], cwd=tmp_path).out
+    running = re.findall(r'"service": "([^"]+)"', told)
+    page = (ROOT / "ARCHITECTURE.md").read_text().partition("## Start and stop")[2].partition("## Threads")[0]
+    written = [
+        name for name in re.findall(r"`([a-z-]+)`", page.partition("Stop is")[0]) if name != "simulator"
+    ]
+    assert written == running
