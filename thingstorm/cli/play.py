@@ -14,6 +14,9 @@ from thingstorm.cli.display import Display, choose_display
 from thingstorm.cli.settings import config_of
 from thingstorm.report.record import Record, Result
 
+ARCHIVE_SECONDS = 5
+"""A scenario lasts a minute: its objects should come while it is watched."""
+
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the HTML report here.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the results here, as JSON.")]
@@ -118,7 +121,7 @@ def _play_all(
 ) -> None:
     from simulator.scenario import load
 
-    settings = config_of(config, ports="auto")
+    settings = config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
     scenarios = [load(file, overrides=variables, seed=seed) for file in files]
     results: list[Result] = []
     for scenario in scenarios:

@@ -1,7 +1,9 @@
 """Plays a scenario through the whole path and records what happened."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import anyio
 
@@ -34,7 +36,14 @@ async def play(scenario: Scenario, config: Config, *, emit: Emit, refresh: Refre
     """
     began = time.monotonic()
     emit("starting", {"what": f"the stack, then {scenario.device_count} devices"})
-    async with stop_on_signal() as stop, running(config, emit=emit) as stack:
+    over = False
+
+    def tell(event: str, facts: Mapping[str, Any]) -> None:
+        """What the model says of the fleet's leaving is no part of the story."""
+        if not (over and event == "verdict"):
+            emit(event, facts)
+
+    async with stop_on_signal() as stop, running(config, emit=tell) as stack:
         clock = SystemClock()
         simulator = Simulator(
             scenario, host=stack.broker.host, port=stack.broker.port, clock=clock, emit=emit
@@ -47,6 +56,7 @@ async def play(scenario: Scenario, config: Config, *, emit: Emit, refresh: Refre
                 await _first(simulator.finished, stop)
             if not simulator.finished.is_set():
                 raise Interrupted
+            over = True
             emit("settling", {})
             ended_at = clock.now()
             await _judged(stack, ended_at)
