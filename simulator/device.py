@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from contracts.messages import MILLISECOND, Nanoseconds
 
-from .payloads import Field, Generator, Json
+from .payloads import Generator, Json
 from .schedule import Every
+from .values import fill
 
 MAX_KEPT = 1_000
-"""Readings kept while offline; the oldest are lost beyond it, as in a device's small memory."""
+"""Readings kept while offline; the oldest are lost beyond it, as in a device's small memory (200 KB)."""
 
 FILLER = "0123456789abcdef"
 
@@ -28,16 +29,29 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """What a device publishes beside its own readings: `rate` times a second, each on one of the `topics`."""
+
+    topics: tuple[str, ...]
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What one phase does to a device while it lasts."""
 
     rate_factor: float = 1.0
     extra_bytes: int = 0
+    extra: Extra | None = None
 
 
 @dataclass(slots=True)
 class Device:
-    """State of one device. Phases put their effects on it, by phase id; the player moves `due`."""
+    """State of one device. Phases put their effects on it, by phase id; the player moves `due`.
+
+    A phase in `cut` keeps it off the network: it measures and keeps its readings. A phase in `off` has it
+    switched off: it does nothing at all. Both end only when no phase holds it any more.
+    """
 
     device_id: str
     device_type: str
@@ -50,9 +64,16 @@ class Device:
     due: Nanoseconds = 0
     sequence: int = 0
     effects: dict[str, Effect] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
+    off: set[str] = field(default_factory=set)
     firmware: str | None = None
     online: bool = False
-    kept: deque[Reading] = field(default_factory=lambda: deque(maxlen=MAX_KEPT))
+    kept: deque[Reading] = field(default_factory=deque)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it tries to be online."""
+        return not self.cut and not self.off
 
     @property
     def rate_factor(self) -> float:
@@ -67,12 +88,25 @@ class Device:
         self.sequence += 1
         body: dict[str, Json] = {"ts": now // MILLISECOND, "seq": self.sequence}
         body |= {name: generate(now) for name, generate in self.generators.items()}
-        if self.firmware is not None and "fw" in body:
+        if self.firmware is not None:
             body["fw"] = self.firmware
         if extra := self.extra_bytes:
             body["diag"] = (FILLER * (extra // len(FILLER) + 1))[:extra]
         payload = json.dumps(body, separators=(",", ":")).encode()
         return Reading(topic or self.topic, payload, self.qos)
+
+    def keep(self, reading: Reading, *, first: bool = False) -> int:
+        """Keep a reading for later, at the end or before all others; how many (0 or 1) were lost for it.
+
+        The oldest goes: that is the reading itself when it comes back to a full memory.
+        """
+        full = len(self.kept) >= MAX_KEPT
+        if first and full:
+            return 1
+        if full:
+            self.kept.popleft()
+        (self.kept.appendleft if first else self.kept.append)(reading)
+        return int(full)
 
     def schedule_next(self, now: Nanoseconds) -> None:
         """Move `due` past `now`."""
@@ -82,27 +116,6 @@ class Device:
         """Spread the first readings over one interval, so that devices do not march in step."""
         self.due = now + int(self.every.mean * self.rng.random())
 
-
-def make_device(
-    *,
-    device_id: str,
-    device_type: str,
-    topic: str,
-    qos: int,
-    every: Every,
-    listens: tuple[str, ...],
-    payload: Mapping[str, Field],
-    seed: int,
-) -> Device:
-    """A device whose randomness depends on the seed and its id alone."""
-    rng = random.Random(f"{seed}/{device_id}")  # noqa: S311 - simulation, no secret
-    return Device(
-        device_id=device_id,
-        device_type=device_type,
-        topic=topic.replace("{device}", device_id),
-        qos=qos,
-        every=every,
-        listens=tuple(one.replace("{device}", device_id) for one in listens),
-        rng=rng,
-        generators={name: spec.generator(rng) for name, spec in payload.items()},
-    )
+    def fill(self, template: str) -> str:
+        """A topic template with `{device}` and `{type}` filled in."""
+        return fill(template, device=self.device_id, kind=self.device_type)

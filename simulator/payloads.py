@@ -1,11 +1,13 @@
 """Value generators of a device's payload: seeded, and cheap enough for every message."""
 
+import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from contracts.messages import SECOND, Nanoseconds
 
@@ -15,9 +17,30 @@ Json: TypeAlias = Any
 Generator: TypeAlias = Callable[[Nanoseconds], Json]
 DAY: Nanoseconds = 86_400 * SECOND
 
+RESERVED = ("ts", "seq", "diag")
+"""What every payload holds anyway: device clock, count, and the filler of behaviours that add bytes."""
+
+
+def _clock_time(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", value):
+        raise ValueError(f'{value!r} is no clock time: write "15:00", in quotes (YAML reads 15:00 as 900)')
+    return value
+
+
+def _json(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no JSON value: put dates in quotes") from None
+    return value
+
+
+ClockTime = Annotated[str, BeforeValidator(_clock_time)]
+JsonValue = Annotated[Any, AfterValidator(_json)]
+
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Walk(_Spec):
@@ -27,6 +50,15 @@ class Walk(_Spec):
     step: float
     min: float
     max: float
+
+    @model_validator(mode="after")
+    def _begins_inside(self) -> "Walk":
+        if not self.min <= self.start <= self.max or self.step < 0:
+            raise ValueError(
+                "a walk starts between min and max, with a step of at least 0: "
+                f"start {self.start:g}, min {self.min:g}, max {self.max:g}, step {self.step:g}"
+            )
+        return self
 
     def generator(self, rng: random.Random) -> Generator:
         value = self.start
@@ -44,29 +76,17 @@ class Daily(_Spec):
 
     mean: float
     amplitude: float
-    peak: str = "15:00"
+    peak: ClockTime = "15:00"
 
     def generator(self, rng: random.Random) -> Generator:
-        hours, _, minutes = self.peak.partition(":")
-        peak = (int(hours) * 60 + int(minutes or 0)) * 60 * SECOND
+        hours, minutes = self.peak.split(":")
+        peak = (int(hours) * 60 + int(minutes)) * 60 * SECOND
 
         def next_value(now: Nanoseconds) -> float:
             phase = 2 * math.pi * ((now - peak) % DAY) / DAY
             return round(self.mean + self.amplitude * (math.cos(phase) + rng.gauss(0, 0.05)), 3)
 
         return next_value
-
-    @model_validator(mode="after")
-    def _has_a_clock_time(self) -> "Daily":
-        parts = self.peak.split(":")
-        if (
-            len(parts) != 2
-            or not all(part.isdigit() for part in parts)
-            or int(parts[0]) > 23
-            or int(parts[1]) > 59
-        ):
-            raise ValueError(f'peak {self.peak!r} is no clock time: write "15:00", in quotes')
-        return self
 
 
 class Sine(_Spec):
@@ -92,16 +112,18 @@ class Field(_Spec):
     walk: Walk | None = None
     daily: Daily | None = None
     sine: Sine | None = None
-    const: Json = None
-    choice: tuple[Json, ...] | None = None
+    const: JsonValue = None
+    choice: tuple[JsonValue, ...] | None = None
 
-    @model_validator(mode="after")
-    def _has_one(self) -> "Field":
-        if len(self.model_fields_set) != 1:
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or len(value) != 1:
             raise ValueError(f"a payload field has exactly one of {', '.join(KNOWN)}")
-        if self.choice is not None and not self.choice:
-            raise ValueError("choice needs at least one value")
-        return self
+        ((name, spec),) = value.items()
+        if name in KNOWN and name != "const" and not spec:
+            raise ValueError(f"{name} is empty")
+        return value
 
     def generator(self, rng: random.Random) -> Generator:
         """A generator of its own, driven by this random source."""
@@ -113,3 +135,13 @@ class Field(_Spec):
             choices = self.choice
             return lambda _: rng.choice(choices)
         return lambda _: self.const
+
+
+def _no_reserved_name(fields: Mapping[str, Field]) -> Mapping[str, Field]:
+    if taken := [name for name in fields if name in RESERVED]:
+        raise ValueError(f"'{taken[0]}' is in every payload already: choose another name")
+    return fields
+
+
+Payload = Annotated[dict[str, Field], AfterValidator(_no_reserved_name)]
+"""The fields of a group's payload, by name, in the order of the file."""

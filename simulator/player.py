@@ -13,12 +13,15 @@ from typing import TypeAlias
 from contracts.messages import SECOND, Label, Nanoseconds
 
 from .behaviours.base import Span, Step
-from .device import Device, Reading, make_device
-from .scenario import Phase, Scenario
+from .device import MAX_KEPT, Device, Reading
+from .model import Group, Phase, Scenario
 
 BACKOFF: Nanoseconds = SECOND
 MAX_BACKOFF: Nanoseconds = 30 * SECOND
 """A device that is refused or lost tries again after 1, 2, 4, ... 30 s, each with a jitter of a half."""
+
+MAX_LATE: Nanoseconds = SECOND
+"""A fleet that is further behind than this (the machine slept) skips readings rather than make up for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +37,38 @@ class PhaseSpan:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
+    """The device wants to be online."""
+
     device: Device
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
+    """The device goes offline: in order, or (`abrupt`) without a word."""
+
     device: Device
+    abrupt: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
+    """The device sends a reading; what cannot be sent goes back by `Player.unsent`."""
+
     device: Device
     reading: Reading
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
+    """A phase of the timeline begins."""
+
     phase: PhaseSpan
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseEnded:
+    """A phase of the timeline is over."""
+
     phase: PhaseSpan
 
 
@@ -70,11 +84,21 @@ class _Read:
 
 
 @dataclass(frozen=True, slots=True)
+class _ExtraRead:
+    """A device's next publish on a topic of phase `phase` is due."""
+
+    device: Device
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Retry:
+    """A device tries to connect again."""
+
     device: Device
 
 
-_Entry: TypeAlias = _Read | _Retry | Step | PhaseStarted | PhaseEnded
+_Entry: TypeAlias = _Read | _ExtraRead | _Retry | Step | PhaseStarted | PhaseEnded
 
 
 class Player:
@@ -85,15 +109,22 @@ class Player:
         self._devices = {device.device_id: device for device in _fleet(scenario)}
         self._heap: list[tuple[Nanoseconds, int, _Entry]] = []
         self._order = itertools.count()
-        self._wanted: set[str] = set(self._devices)
         self._attempts: dict[str, int] = {}
         self._rng = random.Random(f"{scenario.seed}/player")  # noqa: S311 - simulation, no secret
         self.labels: tuple[Label, ...] = ()
         self.phases: tuple[PhaseSpan, ...] = ()
+        self.online = 0
+        self.kept = 0
+        self.kept_highest = 0
+        self.dropped_unsent = 0
 
     @property
     def devices(self) -> dict[str, Device]:
         return self._devices
+
+    @property
+    def kept_capacity(self) -> int:
+        return MAX_KEPT * len(self._devices)
 
     def start(self, now: Nanoseconds) -> None:
         """Time zero: every device begins to measure, the timeline is laid out."""
@@ -116,28 +147,37 @@ class Player:
     def connected(self, device_id: str) -> Iterator[Command]:
         """The device's connection is up: it sends what it kept."""
         device = self._devices[device_id]
-        device.online = True
+        self._set_online(device, online=True)
         self._attempts.pop(device_id, None)
-        while device.kept:
-            yield Publish(device, device.kept.popleft())
+        yield from self._send_kept(device)
+
+    def writable(self, device_id: str) -> Iterator[Command]:
+        """The connection can take readings again: more of what is kept."""
+        yield from self._send_kept(self._devices[device_id])
 
     def lost(self, device_id: str, now: Nanoseconds) -> None:
         """The connection was refused or broke: the device tries again later, if it wants to be online at all."""
         device = self._devices[device_id]
-        device.online = False
-        if device_id in self._wanted:
+        self._set_online(device, online=False)
+        if device.wanted:
             attempt = self._attempts[device_id] = self._attempts.get(device_id, 0) + 1
             wait = min(MAX_BACKOFF, BACKOFF << min(attempt - 1, 5))
             self._push(now + int(wait * self._rng.uniform(0.5, 1.5)), _Retry(device))
 
+    def unsent(self, device_id: str, reading: Reading) -> None:
+        """A reading could not be sent, or was not acknowledged before the connection broke: it goes first later."""
+        self._keep(self._devices[device_id], reading, first=True)
+
     def _happen(self, entry: _Entry, due: Nanoseconds, now: Nanoseconds) -> Iterator[Command]:
         if isinstance(entry, _Read):
             yield from self._read(entry, now)
+        elif isinstance(entry, _ExtraRead):
+            yield from self._extra_read(entry, due, now)
         elif isinstance(entry, _Retry):
-            if entry.device.device_id in self._wanted and not entry.device.online:
+            if entry.device.wanted and not entry.device.online:
                 yield Connect(entry.device)
         elif isinstance(entry, Step):
-            yield from self._step(entry, due, now)
+            yield from self._step(entry, due)
         else:
             yield entry
 
@@ -145,37 +185,81 @@ class Player:
         device = entry.device
         if device.due != entry.due:
             return
-        yield from self._send(device, device.reading(now))
-        # from the due moment, not from now: a late wake-up must not slow the fleet down, unless it is far behind
-        device.schedule_next(max(entry.due, now - SECOND))
+        if not device.off:
+            yield from self._send(device, device.reading(now))
+        # from the due moment, not from now: a late wake-up must not slow the fleet down
+        device.schedule_next(max(entry.due, now - MAX_LATE))
         self._push(device.due, _Read(device, device.due))
 
-    def _send(self, device: Device, reading: Reading) -> Iterator[Command]:
-        if device.online:
-            yield Publish(device, reading)
-        else:
-            device.kept.append(reading)
+    def _extra_read(self, entry: _ExtraRead, due: Nanoseconds, now: Nanoseconds) -> Iterator[Command]:
+        device = entry.device
+        effect = device.effects.get(entry.phase)
+        if effect is None or effect.extra is None:
+            return
+        extra = effect.extra
+        if not device.off:
+            yield from self._send(device, device.reading(now, topic=device.rng.choice(extra.topics)))
+        gap = int(SECOND / extra.rate * device.rng.uniform(0.8, 1.2))
+        self._push(max(due, now - MAX_LATE) + gap, entry)
 
-    def _step(self, step: Step, due: Nanoseconds, now: Nanoseconds) -> Iterator[Command]:
-        device = self._devices[step.device_id]
-        if step.kind == "offline":
-            self._wanted.discard(device.device_id)
-            device.online = False
-            yield Disconnect(device)
-        elif step.kind == "online":
-            self._wanted.add(device.device_id)
-            yield Connect(device)
-        elif step.kind == "publish":
-            yield from self._send(device, device.reading(now, topic=step.topic))
+    def _send(self, device: Device, reading: Reading) -> Iterator[Command]:
+        if not device.online or device.kept:
+            self._keep(device, reading)
+            yield from self._send_kept(device)
         else:
+            yield Publish(device, reading)
+
+    def _send_kept(self, device: Device) -> Iterator[Command]:
+        """Oldest first, as many as there are now: what comes back meanwhile waits for the next time."""
+        for _ in range(len(device.kept) if device.online else 0):
+            before = len(device.kept)
+            self.kept -= 1
+            yield Publish(device, device.kept.popleft())
+            if len(device.kept) >= before:
+                return
+
+    def _keep(self, device: Device, reading: Reading, *, first: bool = False) -> None:
+        lost = device.keep(reading, first=first)
+        self.dropped_unsent += lost
+        self.kept += 1 - lost
+        self.kept_highest = max(self.kept_highest, self.kept)
+
+    def _set_online(self, device: Device, *, online: bool) -> None:
+        self.online += online - device.online
+        device.online = online
+
+    def _step(self, step: Step, due: Nanoseconds) -> Iterator[Command]:
+        device = self._devices[step.device_id]
+        wanted = device.wanted
+        if step.kind in ("off", "cut"):
+            (device.off if step.kind == "off" else device.cut).add(step.phase)
+        elif step.kind == "effect":
             self._affect(device, step, due)
+        else:
+            self._release(device, step, due)
+        if wanted and not device.wanted:
+            self._set_online(device, online=False)
+            yield Disconnect(device, abrupt=step.kind == "cut")
+        elif device.wanted and not wanted:
+            yield Connect(device)
+
+    def _release(self, device: Device, step: Step, now: Nanoseconds) -> None:
+        device.off.discard(step.phase)
+        device.cut.discard(step.phase)
+        if step.kind == "restore" and device.effects.pop(step.phase, None) is not None:
+            self._reschedule(device, now)
 
     def _affect(self, device: Device, step: Step, now: Nanoseconds) -> None:
-        if step.kind == "effect":
-            device.effects[step.phase] = step.effect
-            device.firmware = step.firmware or device.firmware
-        else:
-            device.effects.pop(step.phase, None)
+        before = device.effects.get(step.phase)
+        device.effects[step.phase] = step.effect
+        device.firmware = step.firmware or device.firmware
+        self._reschedule(device, now)
+        if step.effect.extra is not None and (before is None or before.extra is None):
+            gap = SECOND / step.effect.extra.rate
+            self._push(now + int(gap * device.rng.random() / 2), _ExtraRead(device, step.phase))
+
+    def _reschedule(self, device: Device, now: Nanoseconds) -> None:
+        """At a higher rate the next reading comes earlier; at a lower one it stays where it is."""
         due = device.due
         device.schedule_next(now)
         if device.due < due:
@@ -205,25 +289,38 @@ class Player:
 def _fleet(scenario: Scenario) -> Iterator[Device]:
     for group in scenario.fleet:
         for device_id in group.device_ids():
-            yield make_device(
-                device_id=device_id,
-                device_type=group.group,
-                topic=group.topic,
-                qos=group.qos,
-                every=group.every,
-                listens=group.listens,
-                payload=group.payload,
-                seed=scenario.seed,
-            )
+            yield _device(group, device_id, scenario.seed)
 
 
-def trace(scenario: Scenario, *, start: Nanoseconds = 0) -> Iterator[tuple[Nanoseconds, Command]]:
-    """All commands of a scenario with their times, every connect succeeding at once: deterministic."""
+def _device(group: Group, device_id: str, seed: int) -> Device:
+    """A device whose randomness depends on the seed and its id alone."""
+    rng = random.Random(f"{seed}/{device_id}")  # noqa: S311 - simulation, no secret
+    device = Device(
+        device_id=device_id,
+        device_type=group.group,
+        topic="",
+        qos=group.qos,
+        every=group.every,
+        listens=(),
+        rng=rng,
+        generators={name: spec.generator(rng) for name, spec in group.payload.items()},
+    )
+    device.topic = device.fill(group.topic)
+    device.listens = tuple(device.fill(one) for one in group.listens)
+    return device
+
+
+def trace(scenario: Scenario, *, start: Nanoseconds | None = None) -> Iterator[tuple[Nanoseconds, Command]]:
+    """All commands of a scenario with their times, every connect succeeding at once: deterministic.
+
+    `start` is the scenario's time zero; without it, the clock's `start` in the file, or the epoch.
+    """
     player = Player(scenario)
     for device_id in player.devices:
         list(player.connected(device_id))
-    player.start(start)
-    while (due := player.next_due()) is not None and due <= start + scenario.duration:
+    zero = scenario.clock.start_at if start is None else start
+    player.start(zero)
+    while (due := player.next_due()) is not None and due <= zero + scenario.duration:
         for command in player.advance(due):
             yield due, command
             if isinstance(command, Connect):

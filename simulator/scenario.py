@@ -1,180 +1,42 @@
-"""Scenario files, `scenario: v1`: validated whole before anything starts, errors with file and line."""
+"""Scenario files, `scenario: v1`: validated whole before anything starts, errors with file and line.
+
+YAML with positions, variables, the models, and then the checks that no single field can do.
+"""
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, get_args
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from contracts.errors import BadScenario
-from contracts.messages import SECOND, Nanoseconds
+from contracts.messages import SECOND
 
-from . import payloads
-from .behaviours import BEHAVIOURS, Behaviour
+from .behaviours import BEHAVIOURS, PLANNED
+from .model import (
+    MAX_DEVICES,
+    ActionExpect,
+    Expect,
+    Group,
+    OverallName,
+    Phase,
+    PhaseExpect,
+    Scenario,
+    SqlExpect,
+)
 from .positions import Document, KeyPath, read
-from .schedule import Every
-from .values import Compared, Comparison, Duration, PositiveDuration
+from .values import Comparison
+from .variables import substitute
 
-_VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
-_NOT_YET = ("extends", "matrix", "seeds")
-MAX_DEVICES = 10_000
-"""One process holds 5,000 paho clients at about 5 KB each; beyond 10,000 it is a mistake in the file."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Clock(_Model):
-    """How time passes: as it does (`wall`), or as fast as the machine goes (`virtual`)."""
-
-    mode: Literal["wall", "virtual"] = "wall"
-    speed: float = Field(default=1.0, gt=0, le=1000)
-    start: str = ""
-
-
-class Group(_Model):
-    """Devices of one type. `topic` and `listens` may hold `{device}`."""
-
-    group: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)
-    count: int = Field(gt=0, le=MAX_DEVICES)
-    topic: str
-    qos: Literal[0, 1] = 1
-    every: Every
-    payload: dict[str, payloads.Field] = Field(default_factory=dict)
-    listens: tuple[str, ...] = ()
-
-    def device_ids(self) -> list[str]:
-        """`meter-0001`, `meter-0002`, ..."""
-        return [f"{self.group}-{number:04d}" for number in range(1, self.count + 1)]
-
-
-class Train(_Model):
-    """The model learns from the first reading until `until`, which must be clean."""
-
-    until: PositiveDuration
-
-
-class Targets(_Model):
-    """Whom a phase concerns: a group, all of it or a number or a fraction, and in how many waves."""
-
-    group: str
-    count: int | None = Field(default=None, gt=0)
-    fraction: float | None = Field(default=None, gt=0, le=1)
-    waves: int = Field(default=1, gt=0, le=1000)
-    pick: Literal["random", "first"] = "random"
-
-    def how_many(self, size: int) -> int:
-        """Devices of a group of this size."""
-        if self.count is not None:
-            return self.count
-        return max(1, round(size * (1.0 if self.fraction is None else self.fraction)))
-
-
-class Phase(_Model):
-    """One entry of the timeline."""
-
-    id: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)
-    at: Duration
-    length: PositiveDuration = Field(alias="for")
-    kind: str
-    targets: Targets
-    parameters: dict[str, Any] = Field(default_factory=dict, alias="with")
-
-    @property
-    def behaviour(self) -> Behaviour:
-        """The behaviour with the parameters of `with:`."""
-        return BEHAVIOURS[self.kind](**self.parameters)
-
-    @property
-    def until(self) -> Nanoseconds:
-        return self.at + self.length
-
-
-class Flagged(_Model):
-    """Expected of the devices that the verdict names."""
-
-    recall: Compared | None = None
-    false_positives: Compared | None = None
-
-
-class DetectWithin(_Model):
-    """Expected of the seconds from the first hostile message to the verdict."""
-
-    max: Compared
-
-
-class ActionExpect(_Model):
-    """An action is done to every device of `of`, at most `within` after the verdict that named it."""
-
-    do: Literal["quarantine"]
-    within: PositiveDuration
-    of: Literal["flagged", "expected"] = "flagged"
-
-
-class PhaseExpect(_Model):
-    """What is expected of one phase."""
-
-    verdict: Literal["normal", "benign_uptick", "attack", "undecided"] | None = None
-    alerts: Compared | None = None
-    flagged: Flagged | None = None
-    detect_within: DetectWithin | None = None
-    actions: tuple[ActionExpect, ...] = ()
-
-
-class SqlExpect(_Model):
-    """A query over the view and the rows it must give."""
-
-    name: str
-    query: str
-    rows: tuple[dict[str, Any], ...]
-
-
-class Expect(_Model):
-    """What is expected at the end."""
-
-    phases: dict[str, PhaseExpect] = Field(default_factory=dict)
-    overall: dict[Literal["false_positives", "undecided", "lost", "duplicates", "dead_letters"], Compared] = (
-        Field(default_factory=dict)
-    )
-    sql: tuple[SqlExpect, ...] = ()
-
-
-def _none_is_empty(value: Any) -> Any:
-    return () if value is None else value
-
-
-class Scenario(_Model):
-    """A whole scenario file."""
-
-    scenario: Literal["v1"]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)
-    description: str = ""
-    tags: tuple[str, ...] = ()
-    vars: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 1
-    clock: Clock = Clock()
-    path: Literal["aws", "direct"] = "aws"
-    duration: PositiveDuration
-    fleet: Annotated[tuple[Group, ...], Field(min_length=1)]
-    train: Train | None = None
-    timeline: Annotated[tuple[Phase, ...], BeforeValidator(_none_is_empty)] = ()
-    expect: Expect = Expect()
-
-    @property
-    def device_count(self) -> int:
-        return sum(group.count for group in self.fleet)
-
-    @property
-    def train_until(self) -> Nanoseconds:
-        """From the start; without `train:` the model learns until the first phase, or a third of the time."""
-        if self.train is not None:
-            return self.train.until
-        return min((phase.at for phase in self.timeline), default=self.duration // 3)
+_NOT_YET = {
+    "extends": "write the values out in this file",
+    "matrix": "write one file for each case",
+    "seeds": "give one seed: ..., and run with --seed for the others",
+    "faults": "leave it out",
+}
+"""Words of the full format that this version does not play, and what to do instead."""
 
 
 def load(path: Path, *, overrides: Mapping[str, str] | None = None, seed: int | None = None) -> Scenario:
@@ -185,136 +47,102 @@ def load(path: Path, *, overrides: Mapping[str, str] | None = None, seed: int | 
     document = read(path)
     if not isinstance(document.values, dict):
         raise document.error("is no scenario", at=(), fix="begin the file with: scenario: v1")
-    for word in _NOT_YET:
+    for word, fix in _NOT_YET.items():
         if word in document.values:
-            raise document.error(
-                f"'{word}' is not supported yet", at=(word,), fix="write the values out in this file"
-            )
-    values = _substitute(document, overrides or {})
+            raise document.error(f"'{word}' is not supported yet", at=(word,), fix=fix)
+    values = substitute(document, overrides or {})
     try:
         scenario = Scenario.model_validate(values if seed is None else {**values, "seed": seed})
     except ValidationError as error:
-        raise _explain(document, _telling(error)) from None
+        raise _explain(document, _most_telling(error.errors(include_url=False))) from None
     _check(document, scenario)
     return scenario
 
 
-def _substitute(document: Document, overrides: Mapping[str, str]) -> dict[str, Any]:
-    declared = document.values.get("vars") or {}
-    if not isinstance(declared, dict):
-        raise document.error("vars is not a mapping", at=("vars",), fix="write vars: {name: value}")
-    variables = dict(declared)
-    for name, text in overrides.items():
-        if name not in variables:
-            raise document.error(
-                f"there is no variable '{name}'",
-                at=("vars",),
-                fix=f"--set takes: {', '.join(variables) or 'none here'}",
-            )
-        variables[name] = yaml.safe_load(text)
-    filled = _fill(document, document.values, (), variables)
-    return dict(filled)
-
-
-def _fill(document: Document, value: Any, path: KeyPath, variables: Mapping[str, Any]) -> Any:
-    if isinstance(value, dict):
-        return {key: _fill(document, item, (*path, key), variables) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(document, item, (*path, place), variables) for place, item in enumerate(value)]
-    if not isinstance(value, str) or path[:1] == ("expect",):  # SQL there has $ of its own
-        return value
-    for name in _VARIABLE.findall(value):
-        if name not in variables:
-            fix = f"declare it: vars: {{{name}: ...}}; known: {', '.join(variables) or 'none'}"
-            raise document.error(f"unknown variable ${name}", at=path, fix=fix)
-    whole = _VARIABLE.fullmatch(value)
-    return variables[whole[1]] if whole else _VARIABLE.sub(lambda match: str(variables[match[1]]), value)
-
-
-def _telling(error: ValidationError) -> ErrorDetails:
-    """The error to tell: a misspelt key comes before the key that is missing because of it."""
-    errors = error.errors(include_url=False)
-    return next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+def _most_telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """A misspelt key is also a missing one: the first unknown key says more than the first error."""
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    return (unknown or list(errors))[0]
 
 
 def _explain(document: Document, error: ErrorDetails) -> BadScenario:
-    path = tuple(error["loc"])
-    name = str(path[-1]) if path else ""
-    if error["type"] == "extra_forbidden":
-        known = _fields_at(path[:-1])
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        return document.error(f"unknown key '{name}'", at=path, fix=f"{hint}known: {', '.join(known)}")
+    path = tuple(step for step in error["loc"] if step != "[key]")
+    name = str(path[-1]) if path else "scenario"
+    if error["type"] == "extra_forbidden" or "[key]" in error["loc"]:
+        known = get_args(OverallName) if "[key]" in error["loc"] else _fields_at(path[:-1])
+        generator = len(path) == 5 and path[0] == "fleet" and path[2] == "payload"
+        what = f"'{name}' is not supported yet, or unknown" if generator else f"unknown key '{name}'"
+        return document.error(what, at=path, fix=nearest(name, known))
     if error["type"] == "missing":
         return document.error(f"'{name}' is missing", at=path[:-1], fix=f"add {name}: ...")
     said = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = f" (given: {given})" if isinstance(given, str | int | float) else ""
-    return document.error(
-        f"{'.'.join(map(str, path))}: {said}{shown}", at=path, fix=f"correct '{name}' on this line"
-    )
+    shown = f" (given: {given})" if isinstance(given, str | int | float) and repr(given) not in said else ""
+    where = ".".join(map(str, path))
+    key = next((step for step in reversed(path) if isinstance(step, str)), "scenario")
+    return document.error(f"{where}: {said}{shown}", at=path, fix=f"correct '{key}' on this line")
+
+
+def nearest(name: str, known: Iterable[str], *, what: str = "known") -> str:
+    """The fix for a word that nobody knows: the nearest known one, and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}{what}: {', '.join(names) or 'none'}"
 
 
 def _fields_at(path: Sequence[str | int]) -> list[str]:
     """The keys that may stand at a path of the file."""
-    model: Any = Scenario
+    model: type[BaseModel] = Scenario
     for step in path:
-        if not isinstance(step, str) or not isinstance(model, type) or not issubclass(model, BaseModel):
-            continue
-        model = next(
-            (_inner(f.annotation) for n, f in model.model_fields.items() if step in (n, f.alias)), model
-        )
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return sorted(field.alias or name for name, field in model.model_fields.items())
-    return []
+        for name, field in model.model_fields.items():
+            if step == (field.alias or name):
+                model = _inner(field.annotation) or model
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _inner(annotation: Any) -> Any:
+def _inner(annotation: Any) -> type[BaseModel] | None:
     """The model inside `tuple[X, ...]`, `X | None`, `dict[str, X]`."""
     found = [annotation]
     while found:
         one = found.pop(0)
         if isinstance(one, type) and issubclass(one, BaseModel):
             return one
-        found += list(getattr(one, "__args__", ()))
-    return annotation
+        found += list(get_args(one))
+    return None
 
 
 def _check(document: Document, scenario: Scenario) -> None:
     """What no single field can know."""
     _check_groups(document, scenario)
-    ids: set[str] = set()
+    _unique(document, [phase.id for phase in scenario.timeline], ("timeline",), "id", "phases")
+    _unique(document, [query.name for query in scenario.expect.sql], ("expect", "sql"), "name", "queries")
     for place, phase in enumerate(scenario.timeline):
         path: KeyPath = ("timeline", place)
-        if phase.id in ids:
-            raise document.error(
-                f"two phases are named '{phase.id}'", at=(*path, "id"), fix="give one another id"
-            )
-        ids.add(phase.id)
         _check_behaviour(document, phase, path)
         _check_targets(document, scenario, phase, path)
         _check_times(document, scenario, phase, path)
     if scenario.train_until > scenario.duration:
-        raise document.error(
-            "train.until is after the end", at=("train", "until"), fix="train for less than duration"
-        )
+        what, fix = "train.until is after the end of the scenario", "train for less than duration"
+        raise document.error(what, at=("train", "until"), fix=fix)
+    ids = [phase.id for phase in scenario.timeline]
     for name in scenario.expect.phases:
         if name not in ids:
-            fix = f"phases: {', '.join(sorted(ids)) or 'none'}"
+            at: KeyPath = ("expect", "phases", name)
             raise document.error(
-                f"expect names the unknown phase '{name}'", at=("expect", "phases", name), fix=fix
+                f"expect names the unknown phase '{name}'", at=at, fix=nearest(name, ids, what="phases")
             )
+
+
+def _unique(document: Document, names: Sequence[str], at: KeyPath, key: str, what: str) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            fix = f"give one of them another {key}"
+            raise document.error(f"two {what} are named '{name}'", at=(*at, place, key), fix=fix)
 
 
 def _check_groups(document: Document, scenario: Scenario) -> None:
-    names: set[str] = set()
-    for place, group in enumerate(scenario.fleet):
-        if group.group in names:
-            at: KeyPath = ("fleet", place, "group")
-            raise document.error(
-                f"two groups are named '{group.group}'", at=at, fix="give one of them another name"
-            )
-        names.add(group.group)
+    _unique(document, [group.group for group in scenario.fleet], ("fleet",), "group", "groups")
     if scenario.device_count > MAX_DEVICES:
         fix = f"at most {MAX_DEVICES} in one process"
         raise document.error(f"{scenario.device_count} devices", at=("fleet",), fix=fix)
@@ -322,44 +150,48 @@ def _check_groups(document: Document, scenario: Scenario) -> None:
 
 def _check_behaviour(document: Document, phase: Phase, path: KeyPath) -> None:
     if phase.kind not in BEHAVIOURS:
-        near = difflib.get_close_matches(phase.kind, BEHAVIOURS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        fix = f"{hint}known: {', '.join(sorted(BEHAVIOURS))}"
-        raise document.error(f"unknown behaviour '{phase.kind}'", at=(*path, "kind"), fix=fix)
+        missing = f"behaviour '{phase.kind}' is not supported yet"
+        what = missing if phase.kind in PLANNED else f"unknown behaviour '{phase.kind}'"
+        raise document.error(what, at=(*path, "kind"), fix=nearest(phase.kind, BEHAVIOURS))
     try:
         _ = phase.behaviour
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        known = sorted(BEHAVIOURS[phase.kind].model_fields)
-        what = (
-            f"unknown parameter '{name}'" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
-        )
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        fix = f"{hint}{phase.kind} takes: {', '.join(known)}"
-        raise document.error(what, at=(*path, "with", name), fix=fix) from None
+        raise _bad_parameter(document, phase, path, error) from None
+    if phase.targets.waves > 1 and not BEHAVIOURS[phase.kind].in_waves:
+        at = (*path, "targets", "waves")
+        raise document.error(f"{phase.kind} does not come in waves", at=at, fix="leave waves out")
+
+
+def _bad_parameter(document: Document, phase: Phase, path: KeyPath, error: ValidationError) -> BadScenario:
+    first = _most_telling(error.errors(include_url=False))
+    name = str(first["loc"][0])
+    said = str(first["msg"]).removeprefix("Value error, ")
+    what = f"unknown parameter '{name}'" if first["type"] == "extra_forbidden" else f"{name}: {said}"
+    fix = nearest(name, BEHAVIOURS[phase.kind].model_fields, what=f"{phase.kind} takes")
+    return document.error(what, at=(*path, "with", *first["loc"]), fix=fix)
 
 
 def _check_targets(document: Document, scenario: Scenario, phase: Phase, path: KeyPath) -> None:
     sizes = {group.group: group.count for group in scenario.fleet}
-    if phase.targets.group not in sizes:
-        at = (*path, "targets", "group")
-        raise document.error(
-            f"no group is named '{phase.targets.group}'", at=at, fix=f"groups: {', '.join(sizes)}"
-        )
-    size = sizes[phase.targets.group]
-    if phase.targets.how_many(size) > size:
-        at = (*path, "targets", "count")
-        raise document.error(f"{phase.targets.count} targets of {size} devices", at=at, fix=f"at most {size}")
+    targets = phase.targets
+    if targets.group not in sizes:
+        fix = nearest(targets.group, sizes, what="groups")
+        raise document.error(f"no group is named '{targets.group}'", at=(*path, "targets", "group"), fix=fix)
+    size = sizes[targets.group]
+    if targets.how_many(size) > size:
+        what = f"{targets.count} targets, and {targets.group} has {size} devices"
+        raise document.error(what, at=(*path, "targets", "count"), fix=f"at most {size}")
 
 
 def _check_times(document: Document, scenario: Scenario, phase: Phase, path: KeyPath) -> None:
+    end = f"{scenario.duration / SECOND:g}s"
+    if phase.at >= scenario.duration:
+        what = f"phase '{phase.id}' starts at {phase.at / SECOND:g}s, and the scenario is over at {end}"
+        raise document.error(what, at=(*path, "at"), fix="let it start earlier, or raise duration")
     if phase.until > scenario.duration:
-        what = f"phase '{phase.id}' ends at {phase.until / SECOND:g} s, after the end at {scenario.duration / SECOND:g} s"
-        raise document.error(
-            what, at=(*path, "at"), fix="let it start earlier or last shorter, or raise duration"
-        )
+        what = f"phase '{phase.id}' ends at {phase.until / SECOND:g}s, and the scenario is over at {end}"
+        fix = "let it last shorter or start earlier, or raise duration"
+        raise document.error(what, at=(*path, "for"), fix=fix)
     if scenario.train is not None and scenario.train.until > phase.at:
         what = f"train.until is after phase '{phase.id}' begins: the model would learn from it"
         raise document.error(what, at=("train", "until"), fix=f"train until {phase.at / SECOND:g}s at most")

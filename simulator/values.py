@@ -1,5 +1,6 @@
-"""The small values of a scenario file: durations and comparisons."""
+"""The small values of a scenario file: durations, shares, clock times, topics and comparisons."""
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,11 @@ from pydantic import BeforeValidator
 from contracts.messages import SECOND, Nanoseconds
 
 _UNITS = {"ms": SECOND // 1000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
+"""Nine digits of hours are 100,000 years: what is longer is no duration but a mistake."""
+
+MAX_TOPIC_BYTES = 256
+"""AWS IoT Core message broker quotas: a topic has at most 256 bytes of UTF-8."""
 
 _OPERATORS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "gt": (">", operator.gt),
@@ -28,7 +33,7 @@ def duration(value: Any) -> Nanoseconds:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is no duration: write 30s, 500ms, 5m or 2h")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return round(float(match[1]) * _UNITS[match[2]])
 
 
 def positive_duration(value: Any) -> Nanoseconds:
@@ -40,16 +45,51 @@ def positive_duration(value: Any) -> Nanoseconds:
 
 def share(value: Any) -> float:
     """A share from `20%` or a number of 0 to 1. Raises ValueError."""
-    if isinstance(value, str) and value.endswith("%"):
+    if isinstance(value, str) and re.fullmatch(r"\d{1,6}(\.\d{1,6})?%", value):
         return float(value[:-1]) / 100
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise ValueError(f"{value!r} is no share: write 20% or 0.2")
+
+
+def topic(value: Any) -> str:
+    """A topic to publish to, perhaps with `{device}` or `{type}`; no wildcards. Raises ValueError."""
+    text = _topic_text(value)
+    if "+" in text or "#" in text:
+        raise ValueError(f"{text!r} has a wildcard: nobody can publish to a filter")
+    return text
+
+
+def topic_filter(value: Any) -> str:
+    """A topic filter to subscribe to, perhaps with `{device}` or `{type}`. Raises ValueError."""
+    text = _topic_text(value)
+    levels = text.split("/")
+    lonely = all(level in ("+", "#") or not set(level) & set("+#") for level in levels)
+    if not lonely or "#" in levels[:-1]:
+        raise ValueError(f"{text!r} is no topic filter: + and # fill a whole level, # only the last one")
+    return text
+
+
+def _topic_text(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\x00" in value:
+        raise ValueError(f"{value!r} is no topic: write one like dt/meter/{{device}}/telemetry")
+    if wrong := set(re.findall(r"\{[^}]*\}?|\}", value)) - {"{device}", "{type}"}:
+        raise ValueError(f"{value!r} has {min(wrong)}: only {{device}} and {{type}} are filled in")
+    if len(value.encode()) > MAX_TOPIC_BYTES:
+        raise ValueError(f"a topic has at most {MAX_TOPIC_BYTES} bytes")
+    return value
+
+
+def fill(template: str, *, device: str, kind: str) -> str:
+    """A topic template for one device of one type."""
+    return template.replace("{device}", device).replace("{type}", kind)
 
 
 Duration = Annotated[Nanoseconds, BeforeValidator(duration)]
 PositiveDuration = Annotated[Nanoseconds, BeforeValidator(positive_duration)]
 Share = Annotated[float, BeforeValidator(share)]
+Topic = Annotated[str, BeforeValidator(topic)]
+TopicFilter = Annotated[str, BeforeValidator(topic_filter)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +127,8 @@ class Comparison:
 def _number(value: Any) -> float:
     if isinstance(value, str):
         return duration(value) / SECOND
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is neither a number nor a duration")  # noqa: TRY004 - pydantic wants ValueError
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is neither a number nor a duration")
     return float(value)
 
 

@@ -4,11 +4,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from contracts.messages import SECOND, Label, Nanoseconds
-
-from ..device import Device, Effect
-from ..values import Duration
-from .base import Behaviour, Plan, Span, Step
+from ..device import Device, Effect, Extra
+from ..values import Duration, Topic
+from .base import Behaviour, Span, Step
 
 RAMP_STEPS = 8
 
@@ -21,28 +19,21 @@ class PublishFlood(Behaviour):
     rate_factor: float = Field(default=30.0, gt=1, le=10_000)
     ramp: Duration = 0
 
-    def plan(self, span: Span) -> Plan:
-        steps: list[Step] = []
-        for device in span.targets:
-            steps += self._rise(span, device)
-            steps.append(Step(span.end, "restore", device.device_id, span.phase))
-        return Plan(tuple(steps), tuple(self.label(span, device, span.start) for device in span.targets))
-
-    def _rise(self, span: Span, device: Device) -> list[Step]:
-        """Geometric steps: what rises from 2 to 40 is at 9 half way."""
+    def steps(self, span: Span, device: Device, place: int) -> list[Step]:
+        _ = place
         if not self.ramp:
-            return [Step(span.start, "effect", device.device_id, span.phase, Effect(self.rate_factor))]
+            return [self._step(span, device, 0, self.rate_factor)]
+        # geometric: what rises from 2 to 40 is at 9 half way
         low = min(2.0, self.rate_factor)
+        rise = self.rate_factor / low
         return [
-            Step(
-                span.start + self.ramp * number // RAMP_STEPS,
-                "effect",
-                device.device_id,
-                span.phase,
-                Effect(low * (self.rate_factor / low) ** (number / RAMP_STEPS)),
-            )
+            self._step(span, device, number, low * rise ** (number / RAMP_STEPS))
             for number in range(RAMP_STEPS + 1)
         ]
+
+    def _step(self, span: Span, device: Device, number: int, factor: float) -> Step:
+        at = span.until_end(span.start + self.ramp * number // RAMP_STEPS)
+        return Step(at, "effect", device.device_id, span.phase, Effect(rate_factor=factor))
 
 
 class CoordinatedBotnet(Behaviour):
@@ -54,26 +45,11 @@ class CoordinatedBotnet(Behaviour):
     kind: ClassVar[str] = "attack.coordinated_botnet"
 
     rate_factor: float = Field(default=3.0, ge=1, le=10_000)
-    odd_rate: float = Field(default=1.0, gt=0, le=1_000)
-    topics: tuple[str, ...] = Field(default=("dt/{type}/{device}/c2",), min_length=1)
+    odd_rate: float = Field(default=1.0, ge=0.001, le=1_000)
+    topics: tuple[Topic, ...] = Field(default=("dt/{type}/{device}/c2",), min_length=1)
 
-    def plan(self, span: Span) -> Plan:
-        steps: list[Step] = []
-        for device in span.targets:
-            steps.append(Step(span.start, "effect", device.device_id, span.phase, Effect(self.rate_factor)))
-            steps += self._beacons(span, device)
-            steps.append(Step(span.end, "restore", device.device_id, span.phase))
-        labels: tuple[Label, ...] = tuple(self.label(span, device, span.start) for device in span.targets)
-        return Plan(tuple(steps), labels)
-
-    def _beacons(self, span: Span, device: Device) -> list[Step]:
-        gap: Nanoseconds = int(SECOND / self.odd_rate)
-        names = [
-            t.replace("{type}", device.device_type).replace("{device}", device.device_id) for t in self.topics
-        ]
-        steps: list[Step] = []
-        at = span.start + int(gap * span.rng.random() / 2)
-        while at < span.end:
-            steps.append(Step(at, "publish", device.device_id, span.phase, topic=span.rng.choice(names)))
-            at += int(gap * span.rng.uniform(0.8, 1.2))
-        return steps
+    def steps(self, span: Span, device: Device, place: int) -> list[Step]:
+        _ = place
+        topics = tuple(device.fill(topic) for topic in self.topics)
+        effect = Effect(rate_factor=self.rate_factor, extra=Extra(topics, self.odd_rate))
+        return [Step(span.start, "effect", device.device_id, span.phase, effect)]

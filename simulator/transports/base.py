@@ -1,41 +1,62 @@
-"""What carries the fleet. Callbacks come on the event loop."""
+"""What carries the fleet. Everything happens on the event loop, callbacks included."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
+
+from contracts.ports import Gauge
+
+from ..device import Reading
+
+Loss: TypeAlias = Literal["unreachable", "refused", "lost"]
+"""Nobody listens at the address; the broker said no; an open connection broke."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What a transport tells: a device's connection came up, or went down (`refused`: it never came up)."""
+    """What a transport tells.
+
+    `connected(device_id)`: the broker let the device in. `writable(device_id)`: a connection that could not take
+    a reading can take some now. `lost(device_id, why, unacknowledged)`: it is not
+    connected (any more); the QoS 1 readings that were not acknowledged, oldest first, may never have arrived.
+    """
 
     connected: Callable[[str], None]
-    lost: Callable[[str, bool], None]
+    writable: Callable[[str], None]
+    lost: Callable[[str, Loss, Sequence[Reading]], None]
 
 
 class Transport(Protocol):
     """One connection a device."""
 
-    def connect(self, device_id: str, listens: Sequence[str]) -> None:
-        """Begin to connect; a callback tells how it went."""
+    async def open(self) -> None:
+        """Make ready to connect devices. Raises BackendError if the address makes no sense."""
         ...
 
-    def publish(self, device_id: str, *, topic: str, payload: bytes, qos: int) -> bool:
-        """Hand over a message; False if the connection cannot take it."""
+    def connect(self, device_id: str, listens: Sequence[str]) -> None:
+        """Begin to connect; a callback tells how it went. Nothing if it is connected or about to be."""
+        ...
+
+    def publish(self, device_id: str, reading: Reading) -> bool:
+        """Hand over a reading; False if the connection cannot take it now."""
         ...
 
     def disconnect(self, device_id: str) -> None:
         """Close in order; no callback."""
         ...
 
-    def in_flight(self) -> int:
-        """QoS 1 messages that are not acknowledged yet."""
+    def drop(self, device_id: str) -> Sequence[Reading]:
+        """Break the connection without a word; no callback. Returns what was not acknowledged, oldest first."""
+        ...
+
+    def in_flight(self) -> Gauge:
+        """QoS 1 readings handed over and not acknowledged yet, over all devices."""
         ...
 
     def acknowledged(self) -> int:
-        """QoS 1 messages acknowledged so far."""
+        """QoS 1 readings acknowledged so far."""
         ...
 
     async def close(self) -> None:
-        """Drop everything."""
+        """Disconnect every device in order. May be called twice."""
         ...

@@ -6,162 +6,187 @@ timer for all clients does the housekeeping (`loop_misc`: keep-alive).
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from contracts.errors import BackendError
+from contracts.ports import Gauge
 
-from .base import Callbacks
+from ..device import Reading
+from .base import Callbacks, Loss
+from .dial import Dial, SocketAddress, resolve
+from .link import LAST_WRITE_SECONDS, MAX_IN_FLIGHT, Link
 
-KEEP_ALIVE_SECONDS = 60
 MISC_SECONDS = 1.0
-MAX_IN_FLIGHT = 100
-"""As AWS IoT Core allows a connection; what exceeds it waits in the client."""
+CONNECTS_A_TURN = 20
+"""Connects between two turns of the event loop: some 5 ms."""
 
-MAX_QUEUED = 1_000
-
-
-class _Link:
-    """One device's client and its place in the event loop."""
-
-    def __init__(self, owner: "PahoTransport", device_id: str, listens: Sequence[str]) -> None:
-        self.device_id = device_id
-        self.listens = listens
-        self.up = False
-        self.closing = False
-        self.unacknowledged: set[int] = set()
-        self._owner = owner
-        self._loop = asyncio.get_running_loop()
-        self.client = client = Client(
-            CallbackAPIVersion.VERSION2, client_id=device_id, reconnect_on_failure=False
-        )
-        client.max_inflight_messages_set(MAX_IN_FLIGHT)
-        client.max_queued_messages_set(MAX_QUEUED)
-        client.on_socket_open = self._opened
-        client.on_socket_close = self._closed
-        client.on_socket_register_write = self._wants_to_write
-        client.on_socket_unregister_write = self._has_written
-        client.on_connect = self._connected
-        client.on_disconnect = self._disconnected
-        client.on_publish = self._acknowledged
-
-    def _opened(self, _c: Client, _u: Any, sock: Any) -> None:
-        # small packets at once: Nagle's algorithm would hold them back for an acknowledgement
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._loop.add_reader(sock, self.client.loop_read)
-
-    def _closed(self, _c: Client, _u: Any, sock: Any) -> None:
-        self._loop.remove_reader(sock)
-        self._loop.remove_writer(sock)
-
-    def _wants_to_write(self, _c: Client, _u: Any, sock: Any) -> None:
-        self._loop.add_writer(sock, self.client.loop_write)
-
-    def _has_written(self, _c: Client, _u: Any, sock: Any) -> None:
-        self._loop.remove_writer(sock)
-
-    def _connected(
-        self, _c: Client, _u: Any, _f: ConnectFlags, reason: ReasonCode, _p: Properties | None
-    ) -> None:
-        if reason.is_failure:
-            return  # the broker closes next, and _disconnected tells
-        self.up = True
-        if self.listens:
-            self.client.subscribe([(topic_filter, 1) for topic_filter in self.listens])
-        self._owner.callbacks.connected(self.device_id)
-
-    def _disconnected(
-        self, _c: Client, _u: Any, _f: DisconnectFlags, _r: ReasonCode, _p: Properties | None
-    ) -> None:
-        was_up, self.up = self.up, False
-        self._owner.forget(self)
-        if not self.closing:
-            self._owner.callbacks.lost(self.device_id, not was_up)
-
-    def _acknowledged(self, _c: Client, _u: Any, packet_id: int, _r: ReasonCode, _p: Properties) -> None:
-        if packet_id in self.unacknowledged:
-            self.unacknowledged.discard(packet_id)
-            self._owner.count_acknowledged()
+ANSWER_SECONDS = 10.0
+"""TCP connect and CONNACK: a broker that is asked by 1,000 devices at once needs 1 to 2 s."""
 
 
 class PahoTransport:
-    """Clients by device id. Everything happens on the event loop."""
+    """Connections by device id: about to be opened, being opened, or linked."""
 
     def __init__(self, *, host: str, port: int, callbacks: Callbacks) -> None:
-        self.callbacks = callbacks
+        self._callbacks = callbacks
         self._host = host
         self._port = port
-        self._links: dict[str, _Link] = {}
+        self._addresses: deque[SocketAddress] = deque()
+        self._asked: dict[str, Sequence[str]] = {}
+        self._queue: deque[str] = deque()
+        self._dials: dict[str, Dial] = {}
+        self._links: dict[str, Link] = {}
         self._acknowledged = 0
+        self._in_flight = 0
+        self._in_flight_highest = 0
+        self._pump: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def connect(self, device_id: str, listens: Sequence[str]) -> None:
-        """Connect a fresh client: what the last connection left unacknowledged is not sent again.
-
-        The TCP connect to a loopback address is done in microseconds; the rest is not waited for.
-        """
-        if device_id in self._links:
-            return
-        if self._timer is None:
-            self._tick()
-        link = self._links[device_id] = _Link(self, device_id, listens)
+    async def open(self) -> None:
+        """Look the host up. Raises BackendError."""
         try:
-            link.client.connect(self._host, self._port, keepalive=KEEP_ALIVE_SECONDS)
-        except OSError:
-            del self._links[device_id]
-            self.callbacks.lost(device_id, True)
+            self._addresses.extend(await resolve(self._host, self._port))
+        except OSError as error:
+            raise BackendError(
+                f"there is no host {self._host}: {error}", fix="correct the address of the broker"
+            ) from None
+        self._timer = asyncio.get_running_loop().call_later(MISC_SECONDS, self._tick)
 
-    def publish(self, device_id: str, *, topic: str, payload: bytes, qos: int) -> bool:
-        """Hand a message to the client; False if it is not connected or its queue is full."""
+    def connect(self, device_id: str, listens: Sequence[str]) -> None:
+        """Begin to connect, when its turn comes; at most CONNECTS_A_TURN begin in one turn of the loop.
+
+        A device that comes back gets a fresh client: what the last one had not got acknowledged was given back.
+        """
+        if device_id in self._asked or device_id in self._links:
+            return
+        self._asked[device_id] = listens
+        self._queue.append(device_id)
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().call_soon(self._dial_some)
+
+    def publish(self, device_id: str, reading: Reading) -> bool:
+        """Hand a reading to the device's client; False if it cannot take it."""
         link = self._links.get(device_id)
-        if link is None or not link.up:
+        if link is None or not link.publish(reading):
             return False
-        info = link.client.publish(topic, payload, qos)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return False
-        if qos:
-            link.unacknowledged.add(info.mid)
+        self._in_flight += reading.qos
+        self._in_flight_highest = max(self._in_flight_highest, self._in_flight)
         return True
 
     def disconnect(self, device_id: str) -> None:
         """Send DISCONNECT and close."""
+        self._forget_dial(device_id)
         link = self._links.pop(device_id, None)
         if link is not None:
-            link.closing = True
-            link.client.disconnect()
+            link.disconnect()
+            self._take_back(link)
 
-    def in_flight(self) -> int:
-        """Handed over and not acknowledged, over all connections."""
-        return sum(len(link.unacknowledged) for link in self._links.values())
+    def drop(self, device_id: str) -> Sequence[Reading]:
+        """Close the socket; see `Transport.drop`."""
+        self._forget_dial(device_id)
+        link = self._links.pop(device_id, None)
+        if link is None:
+            return ()
+        link.drop()
+        return self._take_back(link)
+
+    def in_flight(self) -> Gauge:
+        """Handed over and not acknowledged, over all links."""
+        capacity = MAX_IN_FLIGHT * len(self._links)
+        return Gauge("in_flight", self._in_flight, capacity, self._in_flight_highest)
 
     def acknowledged(self) -> int:
         """Acknowledged so far."""
         return self._acknowledged
 
     async def close(self) -> None:
-        """Disconnect every client and give the packets a turn of the loop to leave."""
+        """Disconnect every client and give the last packets time to leave."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+        for device_id in list(self._asked):
+            self._forget_dial(device_id)
         links = list(self._links.values())
         for link in links:
             self.disconnect(link.device_id)
-        for _ in range(20):
-            if not any(link.client.want_write() for link in links):
-                break
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LAST_WRITE_SECONDS
+        while any(link.wants_to_write for link in links) and loop.time() < until:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
+        for link in links:
+            link.drop()
 
-    def forget(self, link: _Link) -> None:
-        """A client's connection is over."""
+    def link_up(self, link: Link) -> None:
+        """The broker let a device in."""
+        if self._links.get(link.device_id) is link:
+            self._callbacks.connected(link.device_id)
+
+    def link_down(self, link: Link) -> None:
+        """The broker refused a device, or its connection broke."""
         if self._links.get(link.device_id) is link:
             del self._links[link.device_id]
+            why: Loss = "lost" if link.admitted else "refused"
+            self._callbacks.lost(link.device_id, why, self._take_back(link))
 
-    def count_acknowledged(self) -> None:
+    def link_writable(self, link: Link) -> None:
+        """A connection that could not take a reading can take some now."""
+        if self._links.get(link.device_id) is link:
+            self._callbacks.writable(link.device_id)
+
+    def link_acknowledged(self) -> None:
+        """The broker acknowledged a QoS 1 reading."""
         self._acknowledged += 1
+        self._in_flight -= 1
+
+    def _dial_some(self) -> None:
+        self._pump = None
+        for _ in range(min(CONNECTS_A_TURN, len(self._queue))):
+            self._dial(self._queue.popleft())
+        if self._queue:
+            self._pump = asyncio.get_running_loop().call_soon(self._dial_some)
+
+    def _dial(self, device_id: str) -> None:
+        if device_id not in self._asked or device_id in self._dials:
+            return
+        address = self._addresses[0]
+        self._dials[device_id] = Dial(
+            address, timeout=ANSWER_SECONDS, opened=lambda sock: self._dialled(device_id, address, sock)
+        )
+
+    def _dialled(self, device_id: str, address: SocketAddress, sock: socket.socket | None) -> None:
+        del self._dials[device_id]
+        listens = self._asked.pop(device_id)
+        if sock is None:
+            if self._addresses[0] == address:  # localhost has two, and a broker may listen at one
+                self._addresses.rotate(-1)
+            self._callbacks.lost(device_id, "unreachable", ())
+            return
+        link = self._links[device_id] = Link(self, device_id=device_id, listens=listens, sock=sock)
+        link.start(self._host, self._port)
+
+    def _take_back(self, link: Link) -> Sequence[Reading]:
+        readings = link.take_unacknowledged()
+        self._in_flight -= len(readings)
+        return readings
+
+    def _forget_dial(self, device_id: str) -> None:
+        self._asked.pop(device_id, None)
+        dial = self._dials.pop(device_id, None)
+        if dial is not None:
+            dial.cancel()
 
     def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         for link in list(self._links.values()):
-            link.client.loop_misc()
-        self._timer = asyncio.get_running_loop().call_later(MISC_SECONDS, self._tick)
+            link.look_after()
+            if not link.admitted and loop.time() - link.since > ANSWER_SECONDS:
+                self._give_up(link)
+        self._timer = loop.call_later(MISC_SECONDS, self._tick)
+
+    def _give_up(self, link: Link) -> None:
+        """TCP is open and no CONNACK came."""
+        if self._links.get(link.device_id) is link:
+            self.drop(link.device_id)
+            self._callbacks.lost(link.device_id, "unreachable", ())

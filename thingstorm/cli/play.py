@@ -80,11 +80,11 @@ def run(
     )
 
 
-def _refuse_unbuilt(path: str | None, clock: str | None) -> None:
-    if path == "direct" or clock == "virtual":
+def _refuse_unbuilt(path: str | None, clock: str | None, *, speed: float = 1.0) -> None:
+    if path == "direct" or clock == "virtual" or speed != 1.0:
         raise ConfigError(
-            "the direct path and the virtual clock are not built yet",
-            fix="leave out --path and --clock: scenarios run over all hops (aws) on the wall clock",
+            "the direct path, the virtual clock and speeds other than 1 are not built yet",
+            fix="write path: aws and clock: {mode: wall}: scenarios run over all hops in real time",
         )
 
 
@@ -123,6 +123,8 @@ def _play_all(
 
     settings = config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
     scenarios = [load(file, overrides=variables, seed=seed) for file in files]
+    for scenario in scenarios:
+        _refuse_unbuilt(scenario.path, scenario.clock.mode, speed=scenario.clock.speed)
     results: list[Result] = []
     for scenario in scenarios:
         with choose_display() as display:

@@ -26,7 +26,7 @@ duration: 2s
 fleet:
   - {group: meter, count: 8, topic: "dt/meter/{device}/t", every: 100ms, listens: ["cmd/{device}/#"]}
 timeline:
-  - {id: storm, at: 500ms, for: 1s, kind: benign.reconnect_storm, targets: {group: meter, count: 3}, with: {outage: 400ms, spread: 100ms}}
+  - {id: storm, at: 500ms, for: 1s, kind: benign.reconnect_storm, targets: {group: meter, count: 3}, with: {outage: 400ms}}
 """
 
 

@@ -1,0 +1,223 @@
+"""Every behaviour proves itself: its ground truth is not empty, and its traffic differs from that without it."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from contracts.messages import SECOND, Label, Nanoseconds
+from simulator.behaviours import BEHAVIOURS, PLANNED
+from simulator.fleet import trace
+from simulator.player import Connect, Disconnect, PhaseEnded, PhaseStarted, Player, Publish
+from simulator.scenario import Phase, Scenario, load
+
+FILES = Path(__file__).parent / "simulator_scenarios"
+SMALL = load(FILES / "small.yaml")
+QUIET = SMALL.model_copy(update={"timeline": ()})
+START, END = 30 * SECOND, 50 * SECOND
+
+
+def with_phase(kind: str, **parts: object) -> Scenario:
+    """The small fleet with one phase from 30 s to 50 s."""
+    given = {"targets": {"group": "meter"}, "with": {}, **parts}
+    phase = Phase.model_validate({"id": "p", "at": "30s", "for": "20s", "kind": kind, **given})
+    return SMALL.model_copy(update={"timeline": (phase,)})
+
+
+def labels(scenario: Scenario) -> tuple[Label, ...]:
+    player = Player(scenario)
+    player.start(0)
+    return player.labels
+
+
+def publishes(
+    scenario: Scenario, begin: Nanoseconds = START, end: Nanoseconds = END
+) -> list[tuple[Nanoseconds, Publish]]:
+    return [(at, c) for at, c in trace(scenario, start=0) if isinstance(c, Publish) and begin <= at < end]
+
+
+def counts(scenario: Scenario, begin: Nanoseconds = START, end: Nanoseconds = END) -> Counter[str]:
+    return Counter(c.device.device_id for _, c in publishes(scenario, begin, end))
+
+
+def moments(scenario: Scenario, kind: type) -> list[tuple[Nanoseconds, str]]:
+    return [
+        (at, c.device.device_id)
+        for at, c in trace(scenario, start=0)
+        if isinstance(c, kind) and isinstance(c, Connect | Disconnect)
+    ]
+
+
+@pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
+@pytest.mark.parametrize(
+    "targets", [{"group": "meter"}, {"group": "meter", "count": 3}, {"group": "pump", "pick": "first"}]
+)
+def test_a_behaviour_labels_its_targets_and_changes_their_traffic(
+    kind: str, targets: dict[str, object]
+) -> None:
+    scenario = with_phase(kind, targets=targets)
+    truth = labels(scenario)
+    assert truth
+    assert (
+        len({label.device_id for label in truth})
+        == len(truth)
+        == scenario.timeline[0].targets.how_many(12 if targets["group"] == "meter" else 4)
+    )
+    for label in truth:
+        assert label.device_id.startswith(str(targets["group"]))
+        assert (label.phase, label.kind, label.end) == ("p", kind, END)
+        assert label.label == kind.partition(".")[0]
+        assert START <= label.start < label.end
+    played = [(at, c.reading.topic, c.reading.payload) for at, c in publishes(scenario)]
+    assert played != [(at, c.reading.topic, c.reading.payload) for at, c in publishes(QUIET)]
+
+
+@pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
+def test_devices_that_take_no_part_behave_as_without_it(kind: str) -> None:
+    scenario = with_phase(kind, targets={"group": "meter", "count": 3})
+    taking_part = {label.device_id for label in labels(scenario)}
+
+    def others(played: Scenario) -> list[tuple[Nanoseconds, bytes]]:
+        found = publishes(played, 0, SMALL.duration)
+        return [(at, c.reading.payload) for at, c in found if c.device.device_id not in taking_part]
+
+    assert others(scenario) == others(QUIET)
+
+
+@pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
+@pytest.mark.parametrize("length", ["1ms", "100ms", "2s"])
+def test_a_phase_too_short_for_its_behaviour_ends_in_time(kind: str, length: str) -> None:
+    scenario = with_phase(kind, **{"for": length})
+    until = scenario.timeline[0].until
+    for label in labels(scenario):
+        assert START <= label.start <= label.end == until
+    after = [json.loads(c.reading.payload) for _, c in publishes(scenario, until + SECOND, SMALL.duration)]
+    assert {len(body.get("diag", "")) for body in after} == {0}
+    assert (
+        counts(scenario, until + 5 * SECOND, until + 45 * SECOND).keys()
+        == counts(QUIET, 0, SMALL.duration).keys()
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
+def test_a_behaviour_is_documented(kind: str) -> None:
+    behaviour = BEHAVIOURS[kind]
+    assert behaviour.__doc__
+    assert re.fullmatch(r"(benign|attack)\.[a-z_]+", kind)
+    assert behaviour.model_fields
+    assert kind not in PLANNED
+    behaviour()  # every parameter has a default
+
+
+def test_targets_are_picked_by_the_seed() -> None:
+    def picked(seed: int) -> set[str]:
+        scenario = with_phase("attack.publish_flood", targets={"group": "meter", "count": 3})
+        return {label.device_id for label in labels(scenario.model_copy(update={"seed": seed}))}
+
+    assert picked(1) == picked(1)
+    assert len({frozenset(picked(seed)) for seed in range(10)}) > 5
+    first = with_phase("attack.publish_flood", targets={"group": "meter", "fraction": 0.25, "pick": "first"})
+    assert [label.device_id for label in labels(first)] == ["meter-0001", "meter-0002", "meter-0003"]
+
+
+def test_phases_are_announced() -> None:
+    told = [
+        (at, c.phase.id)
+        for at, c in trace(with_phase("attack.publish_flood"), start=0)
+        if isinstance(c, PhaseStarted | PhaseEnded)
+    ]
+    assert told == [(START, "p"), (END, "p")]
+
+
+def test_a_rollout_reboots_in_waves_and_comes_back_with_new_firmware() -> None:
+    scenario = with_phase(
+        "benign.firmware_rollout",
+        targets={"group": "meter", "waves": 3},
+        **{"with": {"rate_factor": 3.0, "extra_bytes": 100, "new_fw": "9.9"}},
+    )
+    gone = {device: at for at, device in moments(scenario, Disconnect)}
+    back = {device: at for at, device in moments(scenario, Connect)}
+    assert gone.keys() == back.keys()
+    assert len(gone) == 12
+    assert all(SECOND <= back[device] - gone[device] <= 3 * SECOND for device in gone)
+    assert all(not c.abrupt for _, c in trace(scenario) if isinstance(c, Disconnect))
+    waves = Counter(round((at - START) / SECOND) // 3 for at in gone.values())  # at 0, 3.3 and 6.7 s
+    assert waves == {0: 4, 1: 4, 2: 4}
+    for at, command in publishes(scenario, 0, SMALL.duration):
+        body = json.loads(command.reading.payload)
+        device = command.device.device_id
+        if device not in gone:
+            continue
+        assert not gone[device] <= at < back[device], "a rebooting device measures nothing"
+        assert body["fw"] == ("9.9" if at >= back[device] else "1.4.2")
+        assert len(body.get("diag", "")) == (100 if back[device] <= at < END else 0)
+    quick = counts(scenario, END - 8 * SECOND, END)
+    usual = counts(QUIET, END - 8 * SECOND, END)
+    assert sum(quick[d] for d in gone) == pytest.approx(3 * sum(usual[d] for d in gone), rel=0.15)
+    for label in labels(scenario):
+        assert label.start == gone[label.device_id]
+
+
+def test_a_storm_drops_all_together_and_sends_what_was_kept() -> None:
+    scenario = with_phase("benign.reconnect_storm", **{"with": {"outage": "6s"}})
+    gone, back = moments(scenario, Disconnect), moments(scenario, Connect)
+    assert len(gone) == len(back) == 12
+    assert max(at for at, _ in gone) - min(at for at, _ in gone) < SECOND // 5
+    assert min(at for at, _ in back) >= START + 6 * SECOND
+    assert max(at for at, _ in back) < END
+    assert len({at for at, _ in back}) == 12, "jitter spreads them"
+    assert all(c.abrupt for _, c in trace(scenario) if isinstance(c, Disconnect))
+    total, usual = counts(scenario, 0, SMALL.duration), counts(QUIET, 0, SMALL.duration)
+    assert total == usual, "nothing is lost"
+    bursts = Counter((at, c.device.device_id) for at, c in publishes(scenario))
+    assert all(bursts[at, device] >= 3 for at, device in back)
+
+
+def test_a_flood_is_as_loud_as_its_factor_and_rises_over_its_ramp() -> None:
+    parameters = {"rate_factor": 20, "ramp": "10s"}
+    scenario = with_phase(
+        "attack.publish_flood", targets={"group": "meter", "count": 2}, **{"with": parameters}
+    )
+    bots = {label.device_id for label in labels(scenario)}
+
+    def rate(begin: int, end: int) -> float:
+        seen = counts(scenario, begin * SECOND, end * SECOND)
+        return sum(seen[bot] for bot in bots) / (end - begin) / len(bots)
+
+    assert rate(42, 50) == pytest.approx(20, rel=0.1)
+    assert rate(30, 32) < rate(33, 36) < rate(37, 40) < 19
+    assert rate(55, 75) == pytest.approx(1, rel=0.2)
+
+
+def test_a_botnet_starts_together_a_little_louder_on_topics_of_its_own() -> None:
+    parameters = {"odd_rate": 2, "topics": ["dt/{type}/{device}/c2/beacon", "x/{device}"], "rate_factor": 4}
+    scenario = with_phase(
+        "attack.coordinated_botnet", targets={"group": "meter", "count": 3}, **{"with": parameters}
+    )
+    truth = labels(scenario)
+    assert {label.start for label in truth} == {START}
+    known = {c.reading.topic for _, c in publishes(QUIET, 0, SMALL.duration)}
+    odd = [(at, c) for at, c in publishes(scenario, 0, SMALL.duration) if c.reading.topic not in known]
+    assert {c.device.device_id for _, c in odd} == {label.device_id for label in truth}
+    assert {c.reading.topic for _, c in odd} == {
+        topic
+        for label in truth
+        for topic in (f"dt/meter/{label.device_id}/c2/beacon", f"x/{label.device_id}")
+    }
+    assert all(START <= at < END for at, _ in odd)
+    assert len(odd) == pytest.approx(3 * 2 * 20, rel=0.1)
+    first = {c.device.device_id: at for at, c in reversed(odd)}
+    assert max(first.values()) < START + SECOND // 2
+    own = Counter(c.device.device_id for _, c in publishes(scenario) if c.reading.topic in known)
+    assert sum(own[label.device_id] for label in truth) == pytest.approx(3 * 4 * 20, rel=0.1)
+
+
+def test_a_plan_of_a_long_phase_stays_small() -> None:
+    parameters = {"odd_rate": 1000}
+    phase = with_phase("attack.coordinated_botnet", **{"with": parameters}).timeline[0]
+    long = phase.model_copy(update={"length": 7200 * SECOND})
+    player = Player(SMALL.model_copy(update={"timeline": (long,), "duration": 10_000 * SECOND}))
+    player.start(0)
+    assert len(player._heap) < 100
