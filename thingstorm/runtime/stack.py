@@ -16,9 +16,9 @@ from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
 from broker.embedded import BrokerSettings, EmbeddedBroker
 from contracts.clock import SystemClock
-from contracts.errors import UnknownName
 from contracts.messages import Change, Message
 from contracts.ports import Emit, Health, Service
+from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions
 from pipeline.aws.alerts import SnsAlerts
@@ -43,8 +43,8 @@ CHANGES_CAPACITY = 10_000
 
 SNS_THREADS = 4
 
-_BROKERS = ("amqtt",)
-_VIEWS = ("duckdb",)
+BROKERS = Registry("broker backend", {"amqtt": Backend("broker.embedded:EmbeddedBroker")})
+VIEWS = Registry("view backend", {"duckdb": Backend("analytics.view.duckdb:DuckDBView")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,8 @@ async def running(config: Config, *, emit: Emit) -> AsyncIterator[Stack]:
 def _check_names(config: Config) -> None:
     """Wrong names are told before a port is opened."""
     AWS_BACKENDS.get(config.aws.backend)
-    if config.broker.backend not in _BROKERS:
-        raise UnknownName("broker backend", config.broker.backend, _BROKERS)
-    if config.view.backend not in _VIEWS:
-        raise UnknownName("view backend", config.view.backend, _VIEWS)
+    BROKERS.get(config.broker.backend)
+    VIEWS.get(config.view.backend)
     VerdictLoop.check(config.model.detector)
 
 
@@ -118,7 +116,8 @@ class _Building:
         messages = BatchStream[Message]("messages", capacity=config.broker.buffer)
         events = BatchStream[Message]("events", capacity=EVENTS_CAPACITY)
         changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
-        view = DuckDBView(config.view.path, memory_limit=config.view.memory_limit)
+        make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
+        view = make_view(config.view.path, memory_limit=config.view.memory_limit)
         sync = Sync(changed, view, clock=clock)
         delivery = self._delivery(clock)
         engine = Engine(self.rules)
@@ -133,7 +132,8 @@ class _Building:
         settings = BrokerSettings(
             host=config.broker.host, port=config.broker.port, limits=config.broker.limits
         )
-        broker = EmbeddedBroker(settings=settings, clock=clock, messages=messages, events=events)
+        make_broker: type[EmbeddedBroker] = BROKERS.load(config.broker.backend)
+        broker = make_broker(settings=settings, clock=clock, messages=messages, events=events)
         model = self._model(view, broker, clock)
         services: list[Service] = []
 
