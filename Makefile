@@ -24,7 +24,7 @@ up: setup ## The whole stack until Ctrl-C, with its addresses
 	@$(RUN)/thingstorm up
 
 test: setup ## All tests: unit, integration, acceptance, packaging
-	$(RUN)/pytest
+	$(RUN)/pytest -n 2 --dist loadfile
 
 check: setup ## Lock, lint, format, types, floors
 	$(UV) lock --check --quiet

@@ -82,7 +82,7 @@ class Connection:
         self._will: packets.Will | None = None
         self._packet_id = 0
         self._in_flight: set[int] = set()
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[tuple[Message, bool]] = deque()
         self._ended = False
         self.session: Session | None = None
         self.dropped = 0
@@ -117,9 +117,9 @@ class Connection:
                 return
             self._send(message, 0, 0, retained=retained)
         elif len(self._in_flight) >= MAX_IN_FLIGHT or self._writer.unsent() > MAX_UNSENT:
-            self._wait(message)
+            self._wait(message, retained=retained)
         else:
-            self._send_acknowledged(message)
+            self._send_acknowledged(message, retained=retained)
 
     async def _converse(self) -> DisconnectReason:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -232,18 +232,19 @@ class Connection:
     def _acknowledged(self, packet_id: int) -> None:
         self._in_flight.discard(packet_id)
         while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT and self._writer.unsent() <= MAX_UNSENT:
-            self._send_acknowledged(self._waiting.popleft())
+            message, retained = self._waiting.popleft()
+            self._send_acknowledged(message, retained=retained)
 
-    def _wait(self, message: Message) -> None:
+    def _wait(self, message: Message, *, retained: bool) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
             self.dropped += 1
-        self._waiting.append(message)
+        self._waiting.append((message, retained))
 
-    def _send_acknowledged(self, message: Message) -> None:
+    def _send_acknowledged(self, message: Message, *, retained: bool) -> None:
         self._packet_id = self._packet_id % 65_535 + 1
         self._in_flight.add(self._packet_id)
-        self._send(message, 1, self._packet_id)
+        self._send(message, 1, self._packet_id, retained=retained)
 
     def _send(self, message: Message, qos: int, packet_id: int, *, retained: bool = False) -> None:
         self._writer.write(

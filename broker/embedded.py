@@ -189,7 +189,11 @@ class EmbeddedBroker:
                 self._accept, self._opened, self._closed, self._subscribed, lambda _: LOCAL_PRINCIPAL
             ),
         )
-        await connection.serve()
+        try:
+            await connection.serve()
+        except asyncio.CancelledError:
+            # only our own stop cancels; asyncio's stream callback would report a cancelled task as a failure
+            return
 
     async def _listen(self) -> None:
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # it tells a failed start, and so do we
