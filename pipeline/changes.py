@@ -149,12 +149,16 @@ class ChangeReader:
         """Shards not yet known, parents before children (DescribeStream lists them so)."""
         described = self._streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         return {
-            one["ShardId"]: _Shard(
-                collection, arn, one["ShardId"], str(self._checkpoints.get((collection, one["ShardId"]), ""))
-            )
+            one["ShardId"]: _Shard(collection, arn, one["ShardId"], self._position(collection, one))
             for one in described
             if one["ShardId"] not in known
         }
+
+    def _position(self, collection: str, shard: Mapping[str, Any]) -> str:
+        """The checkpoint as the shard spells its numbers: a number has lost the leading zeros."""
+        sequence = self._checkpoints.get((collection, shard["ShardId"]))
+        width = len(shard["SequenceNumberRange"].get("StartingSequenceNumber", ""))
+        return "" if sequence is None else str(sequence).zfill(width)
 
     def _scan(self, collection: str, table: str) -> list[list[Change]]:
         key = [
@@ -180,14 +184,17 @@ class ChangeReader:
         return [change for change in changes if change.sequence > self._applied(shard)]
 
     def _iterator(self, shard: _Shard) -> str:
-        """From the beginning, or after the last sequence: a checkpoint is a number, its leading zeros are lost."""
-        position: dict[str, str] = {"ShardIteratorType": "TRIM_HORIZON"}
-        if shard.sequence and len(shard.sequence) > 21:
-            position = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": shard.sequence}
-        answer = self._streams.get_shard_iterator(
-            StreamArn=shard.stream_arn, ShardId=shard.shard_id, **position
-        )
-        return str(answer["ShardIterator"])
+        """After the last sequence; from the oldest record where nothing is known or that record is trimmed."""
+        ask = {"StreamArn": shard.stream_arn, "ShardId": shard.shard_id}
+        if shard.sequence:
+            try:
+                answer = self._streams.get_shard_iterator(
+                    **ask, ShardIteratorType="AFTER_SEQUENCE_NUMBER", SequenceNumber=shard.sequence
+                )
+                return str(answer["ShardIterator"])
+            except self._streams.exceptions.TrimmedDataAccessException:
+                shard.sequence = ""
+        return str(self._streams.get_shard_iterator(**ask, ShardIteratorType="TRIM_HORIZON")["ShardIterator"])
 
     def _applied(self, shard: _Shard) -> int:
         return self._checkpoints.get((shard.table, shard.shard_id), 0)

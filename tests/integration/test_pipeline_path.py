@@ -1,0 +1,273 @@
+"""SNS to SQS to handler to DynamoDB to changes, and the archive, on the real emulator."""
+
+import gzip
+import json
+import re
+import time
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+from conftest import Aws
+
+from contracts.clock import SystemClock
+from contracts.errors import Terminal
+from contracts.messages import SECOND, Change, Incident, Verdict
+from contracts.streams import BatchStream
+from pipeline.aws import audit
+from pipeline.aws.alerts import SnsAlerts
+from pipeline.aws.provision import LANES, provision
+from pipeline.changes import ChangeReader
+from pipeline.delivery import DeliveryStream
+from pipeline.ingest import make_handler
+from pipeline.worker import Worker, queue_depth
+from thingstorm.runtime.supervisor import supervise
+
+pytestmark = pytest.mark.anyio
+
+
+def reading(number: int, **values: Any) -> dict[str, Any]:
+    return {
+        "device_id": f"d{number % 7}",
+        "message_id": f"m{number}",
+        "topic": "dt/x/t",
+        "received_at": 1_700_000_000_000 + number,
+        "payload": {"n": number},
+        **values,
+    }
+
+
+def worker(aws: Aws, lane: str = "telemetry") -> Worker:
+    return Worker(
+        lane,
+        sqs=aws.client("sqs"),
+        queue_url=aws.resources.queues[lane],
+        queue_arn=aws.resources.queue_arns[lane],
+        handler=make_handler(aws.client("dynamodb"), aws.resources.tables),
+        clock=SystemClock(),
+    )
+
+
+def publish(aws: Aws, bodies: list[Any], lane: str = "telemetry") -> None:
+    for first in range(0, len(bodies), 10):
+        entries = [
+            {"Id": str(n), "Message": body if isinstance(body, str) else json.dumps(body)}
+            for n, body in enumerate(bodies[first : first + 10])
+        ]
+        answer = aws.client("sns").publish_batch(
+            TopicArn=aws.resources.sns_topics[lane], PublishBatchRequestEntries=entries
+        )
+        assert not answer.get("Failed")
+
+
+def device_item(aws: Aws, device_id: str) -> dict[str, Any]:
+    answer = aws.client("dynamodb").get_item(
+        TableName=aws.resources.tables["devices"], Key={"device_id": {"S": device_id}}
+    )
+    return dict(answer["Item"])
+
+
+def reader(
+    aws: Aws, out: BatchStream[Change], checkpoints: dict[tuple[str, str], int] | None = None
+) -> ChangeReader:
+    async def known() -> dict[tuple[str, str], int]:
+        return checkpoints or {}
+
+    return ChangeReader(
+        dynamodb=aws.client("dynamodb"),
+        streams=aws.client("dynamodbstreams"),
+        tables={"telemetry": aws.resources.tables["telemetry"]},
+        out=out,
+        checkpoints=known,
+        clock=SystemClock(),
+    )
+
+
+async def take(out: BatchStream[Change], count: int) -> list[Change]:
+    taken: list[Change] = []
+    with anyio.fail_after(15):
+        while len(taken) < count:
+            batch = await out.get()
+            out.done(len(batch))
+            taken += batch
+    return taken
+
+
+def test_provisioning_twice_gives_the_same(provisioned: Aws) -> None:
+    assert provision(provisioned.factory, prefix=provisioned.prefix) == provisioned.resources
+    sqs, sns = provisioned.client("sqs"), provisioned.client("sns")
+    for lane in LANES:
+        attributes = sqs.get_queue_attributes(
+            QueueUrl=provisioned.resources.queues[lane], AttributeNames=["RedrivePolicy"]
+        )["Attributes"]
+        redrive = json.loads(attributes["RedrivePolicy"])
+        assert redrive["deadLetterTargetArn"] == provisioned.resources.queue_arns[f"{lane}-dlq"]
+        (subscription,) = sns.list_subscriptions_by_topic(TopicArn=provisioned.resources.sns_topics[lane])[
+            "Subscriptions"
+        ]
+        told = sns.get_subscription_attributes(SubscriptionArn=subscription["SubscriptionArn"])["Attributes"]
+        assert told["RawMessageDelivery"] == "true"
+    for table in provisioned.resources.tables.values():
+        described = provisioned.client("dynamodb").describe_table(TableName=table)["Table"]
+        assert described["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
+
+
+async def test_every_message_is_stored_once_and_arrives_as_one_change(provisioned: Aws) -> None:
+    out = BatchStream[Change]("changes", capacity=1000)
+    async with supervise([reader(provisioned, out), worker(provisioned)], drain_seconds=20):
+        await to_thread.run_sync(publish, provisioned, [reading(n) for n in range(250)])
+        await to_thread.run_sync(publish, provisioned, [reading(n) for n in range(50)])  # delivered twice
+        changes = await take(out, 250)
+    stored = audit.count_items(provisioned.client("dynamodb"), provisioned.resources.tables["telemetry"])
+    assert stored == 250
+    inserted = [change for change in changes if change.kind == "INSERT"]
+    assert sorted(str(change.new["message_id"]) for change in inserted if change.new) == sorted(
+        f"m{n}" for n in range(250)
+    )
+    by_device: dict[str, list[int]] = {}
+    for change in changes:
+        by_device.setdefault(str(change.key["device_id"]), []).append(change.sequence)
+    assert all(sequences == sorted(sequences) for sequences in by_device.values())
+
+
+async def test_a_poison_message_ends_alone_in_the_dead_letter_queue(provisioned: Aws) -> None:
+    sqs, queues = provisioned.client("sqs"), provisioned.resources.queues
+    sqs.set_queue_attributes(QueueUrl=queues["telemetry"], Attributes={"VisibilityTimeout": "0"})
+    one = worker(provisioned)
+    async with supervise([one], drain_seconds=20):
+        await to_thread.run_sync(publish, provisioned, [reading(1), "{broken", reading(2)])
+        with anyio.fail_after(20):
+            while await to_thread.run_sync(queue_depth, sqs, queues["telemetry-dlq"]) == 0:
+                await anyio.sleep(0.1)
+    (dead,) = sqs.receive_message(QueueUrl=queues["telemetry-dlq"])["Messages"]
+    assert dead["Body"] == "{broken"
+    assert audit.count_items(provisioned.client("dynamodb"), provisioned.resources.tables["telemetry"]) == 2
+    assert one.health().counters["deleted"] == 2
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+async def test_an_older_event_never_overwrites_a_newer_one(provisioned: Aws, *, newer_first: bool) -> None:
+    older = {"clientId": "d", "timestamp": 1_000, "eventType": "connected", "sessionIdentifier": "old"}
+    newer = {"clientId": "d", "timestamp": 2_000, "eventType": "disconnected", "sessionIdentifier": "new"}
+    async with supervise([worker(provisioned, "device-events")], drain_seconds=20):
+        for body in (newer, older) if newer_first else (older, newer):
+            await to_thread.run_sync(publish, provisioned, [body], "device-events")
+            url = provisioned.resources.queues["device-events"]
+            with anyio.fail_after(10):
+                while await to_thread.run_sync(queue_depth, provisioned.client("sqs"), url):
+                    await anyio.sleep(0.05)
+    item = device_item(provisioned, "d")
+    assert (item["session_id"], item["connected"]) == ({"S": "new"}, {"BOOL": False})
+
+
+async def test_a_handler_that_fails_keeps_the_messages(provisioned: Aws) -> None:
+    """Nothing is deleted before it is written: a table that is missing stops the worker with its name."""
+    broken = Worker(
+        "telemetry",
+        sqs=provisioned.client("sqs"),
+        queue_url=provisioned.resources.queues["telemetry"],
+        queue_arn=provisioned.resources.queue_arns["telemetry"],
+        handler=make_handler(
+            provisioned.client("dynamodb"), {"telemetry": "not-there", "devices": "not-there"}
+        ),
+        clock=SystemClock(),
+    )
+    publish(provisioned, [reading(1)])
+    with pytest.raises(Terminal, match="BatchWriteItem"):
+        async with supervise([broken], drain_seconds=1):
+            await anyio.sleep(10)
+    assert queue_depth(provisioned.client("sqs"), provisioned.resources.queues["telemetry"]) == 1
+
+
+async def test_a_reader_scans_what_is_there_and_resumes_from_its_checkpoint(provisioned: Aws) -> None:
+    handle = make_handler(provisioned.client("dynamodb"), provisioned.resources.tables)
+    arn = provisioned.resources.queue_arns["telemetry"]
+
+    def store(*numbers: int) -> None:
+        records = [{"messageId": "x", "body": json.dumps(reading(n)), "eventSourceARN": arn} for n in numbers]
+        assert handle({"Records": records}, None) == {"batchItemFailures": []}
+
+    store(1, 2)
+    first = BatchStream[Change]("first", capacity=100)
+    async with supervise([reader(provisioned, first)], drain_seconds=5):
+        seen = await take(first, 4)  # two of the scan, the same two of the stream
+    assert sorted(change.sequence > 0 for change in seen) == [False, False, True, True]
+    shard = next(change.shard for change in seen if change.shard)
+    store(3)
+    again = BatchStream[Change]("again", capacity=100)
+    known = {("telemetry", shard): max(change.sequence for change in seen)}
+    async with supervise([reader(provisioned, again, known)], drain_seconds=5):
+        (change,) = await take(again, 1)
+    assert change.new is not None
+    assert change.new["message_id"] == "m3"
+
+
+def delivery(aws: Aws, **options: Any) -> DeliveryStream:
+    return DeliveryStream(
+        "archive", s3=aws.client("s3"), bucket=aws.resources.bucket, clock=SystemClock(), **options
+    )
+
+
+def objects(aws: Aws) -> dict[str, list[Any]]:
+    s3, bucket = aws.client("s3"), aws.resources.bucket
+    listed = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+    bodies = {entry["Key"]: s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read() for entry in listed}
+    return {
+        key: [json.loads(line) for line in gzip.decompress(body).splitlines()] for key, body in bodies.items()
+    }
+
+
+async def test_records_are_archived_by_size_by_time_and_at_the_stop(provisioned: Aws) -> None:
+    stream = delivery(provisioned, buffer_bytes=200, buffer_seconds=0.5)
+    async with supervise([stream], drain_seconds=10):
+        await stream.put([b'{"n": %d}\n' % n for n in range(100, 130)])
+        with anyio.fail_after(5):
+            while stream.health().counters["objects"] < 1:
+                await anyio.sleep(0.02)
+        await stream.put([b'{"n": 2}\n'])
+        with anyio.fail_after(5):
+            while stream.health().counters["objects"] < 2:
+                await anyio.sleep(0.02)
+        await stream.put([b'{"n": 3}\n'])
+    found = objects(provisioned)
+    assert len(found) == 3
+    assert sum(map(len, found.values())) == 32
+    moment = time.strftime("year=%Y/month=%m/day=%d/hour=%H", time.gmtime())
+    assert all(
+        re.fullmatch(rf"telemetry/{moment}/archive-[\d-]+-[0-9a-f]+\.ndjson\.gz", key) for key in found
+    )
+    assert audit.count_archive(provisioned.client("s3"), provisioned.resources.bucket) == 32
+
+
+async def test_a_full_buffer_makes_the_sender_wait(provisioned: Aws) -> None:
+    stream = delivery(provisioned, capacity=10, buffer_seconds=60)
+    await stream.put([b"1\n"] * 10)
+    with anyio.move_on_after(0.1) as scope:
+        await stream.put([b"2\n"])
+    assert scope.cancelled_caught
+    await stream.flush()
+    await stream.put([b"2\n"])
+    assert stream.health().buffers[0].used == 1
+
+
+async def test_a_missing_bucket_is_said_and_keeps_the_records(provisioned: Aws) -> None:
+    stream = DeliveryStream(
+        "archive", s3=provisioned.client("s3"), bucket="not-there-at-all", clock=SystemClock()
+    )
+    await stream.put([b"1\n"])
+    with pytest.raises(Terminal, match="PutObject"):
+        await stream.flush()
+    assert stream.health().buffers[0].used == 1
+
+
+async def test_the_security_team_receives_the_alert(provisioned: Aws) -> None:
+    verdict = Verdict("attack", SECOND, SECOND, 0.9, 3.0, devices=("d1",), summary="why")
+    incident = Incident("i1", "attack", SECOND, SECOND, None, ("d1",), verdict)
+    sns, topic = provisioned.client("sns"), provisioned.resources.sns_topics["alerts"]
+    await SnsAlerts(sns=sns, sns_topic_arn=topic).alert(incident)
+    received = audit.receive_all(provisioned.client("sqs"), provisioned.resources.queues["security-team"])
+    assert len(received) == 1
+    told = json.loads(received[0]["Message"]) if "Message" in received[0] else received[0]
+    assert (told["incident_id"], told["devices"], told["summary"]) == ("i1", ["d1"], "why")
+    assert told["opened_at"] == "1970-01-01T00:00:01.000+00:00"
