@@ -115,9 +115,16 @@ class Worker:
         if not messages:
             return 0, 0, 0
         event = {"Records": [self._record(message) for message in messages]}
-        failures = {one["itemIdentifier"] for one in self._handler(event, None)["batchItemFailures"]}
+        failures = {one["itemIdentifier"] for one in self._handle(event)["batchItemFailures"]}
         done = [message for message in messages if message["MessageId"] not in failures]
         return len(messages), len(messages) - len(done), self._delete(done)
+
+    def _handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Call the handler; what DynamoDB would not take for now stays in the queue and is tried again."""
+        try:
+            return self._handler(event, None)
+        except TimeoutError as error:
+            raise Transient(str(error), fix="the table is throttled: it is tried again") from None
 
     def _delete(self, messages: list[Mapping[str, Any]]) -> int:
         """Delete; one that could not be deleted comes again, which every write here survives."""

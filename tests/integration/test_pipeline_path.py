@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -178,6 +179,36 @@ async def test_a_handler_that_fails_keeps_the_messages(provisioned: Aws) -> None
         async with supervise([broken], drain_seconds=1):
             await anyio.sleep(10)
     assert queue_depth(provisioned.client("sqs"), provisioned.resources.queues["telemetry"]) == 1
+
+
+async def test_a_table_that_takes_nothing_for_now_is_tried_again(provisioned: Aws) -> None:
+    handle = make_handler(provisioned.client("dynamodb"), provisioned.resources.tables)
+    refused: list[object] = []
+
+    def reluctant(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+        if not refused:
+            refused.append(event)
+            raise TimeoutError("25 items of telemetry are still unprocessed")
+        return handle(event, context)
+
+    provisioned.client("sqs").set_queue_attributes(
+        QueueUrl=provisioned.resources.queues["telemetry"], Attributes={"VisibilityTimeout": "1"}
+    )
+    patient = Worker(
+        "telemetry",
+        sqs=provisioned.client("sqs"),
+        queue_url=provisioned.resources.queues["telemetry"],
+        queue_arn=provisioned.resources.queue_arns["telemetry"],
+        handler=reluctant,
+        clock=SystemClock(),
+    )
+    publish(provisioned, [reading(1)])
+    async with supervise([patient], drain_seconds=10):
+        with anyio.fail_after(10):
+            while not patient.health().counters["deleted"]:
+                await anyio.sleep(0.05)
+    assert patient.health().counters["retries"] == 1
+    assert audit.count_items(provisioned.client("dynamodb"), provisioned.resources.tables["telemetry"]) == 1
 
 
 async def test_a_reader_scans_what_is_there_and_resumes_from_its_checkpoint(provisioned: Aws) -> None:
