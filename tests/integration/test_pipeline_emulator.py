@@ -14,23 +14,22 @@ from thingstorm.runtime.supervisor import supervise
 pytestmark = pytest.mark.anyio
 
 
-def child() -> psutil.Process:
-    (found,) = [
-        one for one in psutil.Process().children() if any("ministack" in part for part in one.cmdline())
-    ]
-    return found
+def ministacks() -> set[psutil.Process]:
+    """Every emulator below this process: a test session may hold one of its own beside ours."""
+    return {one for one in psutil.Process().children() if any("ministack" in part for part in one.cmdline())}
 
 
-async def killed() -> None:
-    child().kill()
+async def killed(beside: set[psutil.Process]) -> None:
+    (child,) = ministacks() - beside
+    child.kill()
     with anyio.fail_after(2):
         await anyio.sleep_forever()
 
 
 async def test_it_answers_and_leaves_no_process_and_no_port() -> None:
-    emulator = Emulator()
+    emulator, beside = Emulator(), ministacks()
     async with supervise([emulator], drain_seconds=5):
-        process = child()
+        (process,) = ministacks() - beside
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"{emulator.endpoint}/_ministack/health")).status_code == 200
         assert all(
@@ -43,12 +42,13 @@ async def test_it_answers_and_leaves_no_process_and_no_port() -> None:
 
 
 async def test_a_kill_is_reported_by_name_at_once() -> None:
+    beside = ministacks()
     with (
         anyio.fail_after(20),
         pytest.raises(BackendError, match=r"ministack \(pid \d+\) ended with signal 9") as caught,
     ):
         async with supervise([Emulator()], drain_seconds=5):
-            await killed()
+            await killed(beside)
     assert caught.value.exit_code == 3
 
 
