@@ -1,30 +1,28 @@
-"""The HTTP API: queries, devices, incidents, health, metrics. OpenAPI at `/docs`.
+"""The HTTP API: queries, devices, incidents. OpenAPI at `/docs`.
 
 Errors are JSON: `{"error": ..., "fix": ...}`, with 400 for a wrong request, 404 for something unknown and 503 for
 something that is not ready.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
-from contracts.messages import SECOND, Json
-from contracts.ports import DeviceControl, Health, Rows, View
+from contracts.messages import Json
+from contracts.ports import DeviceControl, Rows, View
 
 from .query_catalog import catalog, run_named
 
 MAX_BODY = 1_000_000
 """Bytes of a request: a statement of 100,000 characters, escaped, with parameters."""
-
-AskHealth = Callable[[], Sequence[Health]]
 
 
 class Ask(BaseModel):
@@ -34,21 +32,27 @@ class Ask(BaseModel):
     parameters: dict[str, Json] = Field(default_factory=dict)
 
 
+class NewDevice(BaseModel):
+    """A device to register; without a policy document the gateway's own holds for it."""
+
+    device_id: str
+    policy: dict[str, Json] | None = None
+
+
 class Because(BaseModel):
     """Why somebody acts; it is recorded."""
 
     reason: Annotated[str, Field(max_length=500)] = "by hand"
 
 
-def create_app(*, view: View, health: AskHealth, devices: DeviceControl | None) -> FastAPI:
+def create_app(*, view: View, devices: DeviceControl | None) -> FastAPI:
     """The application over a view; `devices` is None where no gateway can be reached."""
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
     app.middleware("http")(_bounded)
-    app.add_exception_handler(ThingstormError, _explain)
+    app.add_exception_handler(ThingstormError, explain)
     _add_queries(app, view)
     _add_records(app, view)
     _add_control(app, devices)
-    _add_health(app, health)
     return app
 
 
@@ -61,7 +65,8 @@ async def _bounded(request: Request, call_next: Callable[[Request], Any]) -> Any
     return await call_next(request)
 
 
-async def _explain(_: Request, error: Exception) -> JSONResponse:
+async def explain(_: Request, error: Exception) -> JSONResponse:
+    """Our errors as JSON."""
     status = 400
     if isinstance(error, UnknownName):
         status = 404
@@ -119,6 +124,11 @@ def _add_control(app: FastAPI, devices: DeviceControl | None) -> None:
             )
         return devices
 
+    @app.post("/devices")
+    async def create(device: NewDevice) -> dict[str, str]:
+        await control().create(device.device_id, policy=device.policy)
+        return {"device_id": device.device_id, "outcome": "done"}
+
     @app.post("/devices/{device_id}/quarantine")
     async def quarantine(device_id: str, why: Because) -> dict[str, str]:
         await control().quarantine(device_id, reason=why.reason)
@@ -128,43 +138,6 @@ def _add_control(app: FastAPI, devices: DeviceControl | None) -> None:
     async def release(device_id: str, why: Because) -> dict[str, str]:
         await control().release(device_id)
         return {"device_id": device_id, "outcome": "done", "reason": why.reason}
-
-
-def _add_health(app: FastAPI, health: AskHealth) -> None:
-    @app.get("/healthz")
-    async def healthz() -> JSONResponse:
-        services = [_service(one) for one in health()]
-        ready = all(service["state"] == "ready" for service in services)
-        return JSONResponse({"ready": ready, "services": services}, 200 if ready else 503)
-
-    @app.get("/metrics")
-    async def metrics() -> PlainTextResponse:
-        return PlainTextResponse(_prometheus(health()), media_type="text/plain; version=0.0.4")
-
-
-def _service(one: Health) -> dict[str, Any]:
-    told = asdict(one)
-    told["last_progress"] = (
-        _iso(datetime.fromtimestamp(one.last_progress / SECOND, tz=UTC)) if one.last_progress else ""
-    )
-    return told
-
-
-def _prometheus(services: Sequence[Health]) -> str:
-    lines = ["# TYPE thingstorm_total counter"]
-    for one in services:
-        lines += [
-            f'thingstorm_total{{service="{one.name}",what="{k}"}} {v}'
-            for k, v in sorted(one.counters.items())
-        ]
-    lines.append("# TYPE thingstorm_buffer_used gauge")
-    for one in services:
-        lines += [
-            f'thingstorm_buffer_used{{service="{one.name}",buffer="{b.name}"}} {b.used}' for b in one.buffers
-        ]
-    lines.append("# TYPE thingstorm_ready gauge")
-    lines += [f'thingstorm_ready{{service="{one.name}"}} {int(one.state == "ready")}' for one in services]
-    return "\n".join(lines) + "\n"
 
 
 def _answer(rows: Rows) -> JSONResponse:

@@ -5,7 +5,7 @@ import socket
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from contracts.errors import BackendError
 from contracts.ports import Health, State
@@ -17,16 +17,19 @@ STOP_SECONDS = 1
 class ApiServer:
     """The service "api". Port 0 lets the system choose; `port` is the real one once it is ready."""
 
-    name = "api"
-
-    def __init__(self, app: FastAPI, *, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, name: str = "api", setting: str = "api.port"
+    ) -> None:
+        """`setting` is the one that chose the port, for the error if it is taken."""
+        self.name = name
+        self._setting = setting
         self._app = app
         self.host = host
         self.port = port
         self._state: State = "starting"
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        listener = _bind(self.host, self.port)
+        listener = self._bind()
         self.port = int(listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,
@@ -51,22 +54,21 @@ class ApiServer:
                 await server.shutdown(sockets=[listener])
             self._state = "stopped"
 
+    def _bind(self) -> socket.socket:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self.host, self.port))
+        except OSError as error:
+            listener.close()
+            raise BackendError(
+                f"the {self.name} cannot listen on {self.host}:{self.port}: {error.strerror}",
+                fix=f"stop what uses the port, or set {self._setting} (0 lets the system choose)",
+            ) from None
+        return listener
+
     async def drain(self) -> None:
         self._state = "draining"
 
     def health(self) -> Health:
         return Health(self.name, self._state, f"http://{self.host}:{self.port}")
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise BackendError(
-            f"the API cannot listen on {host}:{port}: {error.strerror}",
-            fix="stop what uses the port, or set api.port (0 lets the system choose)",
-        ) from None
-    return listener

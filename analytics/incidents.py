@@ -9,7 +9,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from contracts.messages import MILLISECOND, SECOND, ActionTaken, Incident, Verdict, VerdictKind
+from contracts.messages import (
+    MILLISECOND,
+    SECOND,
+    ActionTaken,
+    Incident,
+    Nanoseconds,
+    Verdict,
+    VerdictKind,
+)
 
 _TRACKS: dict[VerdictKind, str] = {"attack": "security", "undecided": "security", "benign_uptick": "uptick"}
 _GRAVER: dict[VerdictKind, int] = {"normal": 0, "benign_uptick": 1, "undecided": 2, "attack": 3}
@@ -40,6 +48,17 @@ class IncidentBook:
         if track is not None:
             changed.append(self._extend(track, verdict))
         return changed
+
+    def restore(self, incident: Incident) -> None:
+        """Take up an incident that an earlier process had open."""
+        self._open[_TRACKS[incident.kind]] = incident
+
+    def close(self, at: Nanoseconds) -> list[Incident]:
+        """Close all that are open; returns them."""
+        closed = [replace(incident, closed_at=at) for incident in self._open.values()]
+        self._open.clear()
+        self._closed.extend(closed)
+        return closed
 
     def record(self, actions: Sequence[ActionTaken]) -> list[Incident]:
         """Append actions to the open incidents they belong to; returns those that changed."""

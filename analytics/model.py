@@ -59,7 +59,7 @@ class Model:
     def __init__(self, *, clock: Clock, detector: str, train_until: Nanoseconds | None, rules: Rules) -> None:
         self._clock = clock
         self._rules = rules
-        self._detector_name = detector
+        self.detector_name = detector
         self._candidate = make_detector(detector)
         self._train_until = train_until
         self._history = History()
@@ -78,7 +78,7 @@ class Model:
     @property
     def wants_fit(self) -> bool:
         """Whether the chosen detector still has to be fitted (the stand-in works meanwhile)."""
-        return self.learnt is not None and self._detector_name != "robust" and not self._chosen
+        return self.learnt is not None and self.detector_name != "robust" and not self._chosen
 
     @property
     def fleet_size(self) -> int:
@@ -96,6 +96,20 @@ class Model:
     def train_until(self, moment: Nanoseconds) -> None:
         """Set the end of the learning phase."""
         self._train_until = moment
+
+    def reset(self) -> None:
+        """Forget what was learnt and seen; the detector's process is kept for the next fit."""
+        self._train_until = None
+        self._history = History()
+        self._training.clear()
+        self._suspects.clear()
+        self._past.clear()
+        self.learnt, self.detector = None, None
+
+    @property
+    def training_until(self) -> Nanoseconds | None:
+        """The end of the learning phase, once it is known."""
+        return self._train_until
 
     def take(self, second: Second, *, shut_out: frozenset[str]) -> None:
         """Add the next second without judging it."""

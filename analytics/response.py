@@ -52,6 +52,16 @@ class Responder:
                 taken += await self._alert(incident, number, sink)
         return taken
 
+    def restore(self, incident: Incident) -> None:
+        """Remember what an earlier process did about this incident: nobody is told twice."""
+        names = [sink.name for sink in self._alerts]
+        for action in incident.actions:
+            if action.outcome == DONE and action.action == "alert" and action.target in names:
+                number = str(names.index(action.target))
+                self._settled.add(("alert", incident.incident_id, incident.kind, number))
+            elif action.outcome == DONE and action.action == "quarantine":
+                self._settled.add(("quarantine", incident.incident_id, action.target))
+
     def forget(self, incident_id: str) -> None:
         """The incident is closed: its bookkeeping is no longer needed."""
         self._settled = {key for key in self._settled if key[1] != incident_id}

@@ -34,7 +34,7 @@ class Sync:
         self._state: State = "starting"
         self._last_progress: Nanoseconds = 0
         self._applied: Counter[str] = Counter()
-        self._latencies: deque[float] = deque(maxlen=SAMPLES)
+        self._latencies: deque[tuple[Nanoseconds, float]] = deque(maxlen=SAMPLES)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         self._state = "ready"
@@ -55,14 +55,14 @@ class Sync:
         counters = {f"{table}_changes": count for table, count in sorted(self._applied.items())}
         return Health(self.name, self._state, "", self._last_progress, (self._stream.gauge(),), counters)
 
-    def latency_ms(self, quantile: float) -> float:
-        """The data latency (device publish to queryable) at this quantile, 0 without samples."""
-        ordered = sorted(self._latencies)
+    def latency_ms(self, quantile: float, *, since: Nanoseconds = 0) -> float:
+        """The data latency (device publish to queryable) at this quantile, 0 without samples since then."""
+        ordered = sorted(latency for at, latency in self._latencies if at >= since)
         return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0.0
 
     async def _step(self, changes: Sequence[Change]) -> None:
         await self._view.apply(changes)
-        self._stream.done(len(changes))
+        self._stream.done(changes)
         self._last_progress = self._clock.now()
         for change in changes:
             self._applied[change.table] += 1
@@ -79,4 +79,4 @@ class Sync:
             return
         born = change.new.get("device_time", change.new.get("received_at"))
         if isinstance(born, int):
-            self._latencies.append(self._last_progress / MILLISECOND - born)
+            self._latencies.append((self._last_progress, self._last_progress / MILLISECOND - born))

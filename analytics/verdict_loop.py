@@ -1,8 +1,7 @@
 """The service "model": each second, windows -> features -> scores -> verdict -> incident -> response."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import anyio
@@ -10,7 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from contracts.clock import Clock
-from contracts.errors import Transient
+from contracts.errors import NotReady, Transient
 from contracts.messages import (
     MILLISECOND,
     SECOND,
@@ -25,6 +24,7 @@ from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, State
 
 from .detectors import DETECTORS
 from .incidents import IncidentBook
+from .memory import Memory, incident_row, learning_row, recall, verdict_row
 from .model import Model
 from .response import Responder
 from .verdict import Rules
@@ -40,6 +40,12 @@ MAX_PENDING = 3
 
 KEPT_VERDICTS = 7200
 KEPT_ACTIONS = 10_000
+RESUME_SECONDS = 10
+"""After a restart, seconds older than this are only counted in: their answer would come too late to act on."""
+
+PROFILE_SECONDS = 300
+"""The longest window of the model."""
+
 REWRITE_SECONDS = 5
 """An incident that goes on unchanged is written again this often, for its `updated_at`."""
 
@@ -89,6 +95,9 @@ class VerdictLoop:
         self._tasks: TaskGroup | None = None
         self._prepared = False
         self._fit_started = False
+        self._span_written = False
+        self._epoch = 0  # of what is learnt: a fit of an earlier one is of no use
+        self._judge_from: Nanoseconds = 0
         self._state: State = "starting"
         self._sequence = 0
         self._written: dict[str, Nanoseconds] = {}
@@ -99,16 +108,24 @@ class VerdictLoop:
         )
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
         self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
-        self.latencies_ms: deque[float] = deque(maxlen=KEPT_VERDICTS)
 
     @staticmethod
     def check(detector: str) -> None:
         """Raises UnknownName if there is no such detector; imports nothing."""
         DETECTORS.get(detector)
 
-    def learn_until(self, moment: Nanoseconds) -> None:
-        """Set the end of the learning phase, in event time, before it is over."""
-        self._model.train_until(moment)
+    async def learn(self, *, start: Nanoseconds, until: Nanoseconds) -> None:
+        """Learn what is normal from the traffic of this span of event time, in place of what was learnt.
+
+        Open incidents are closed: they belong to what is forgotten.
+        """
+        async with self._turn:
+            await self._write_incidents(self._book.close(self._clock.now()))
+            self._epoch += 1
+            self._fit_started = self._span_written = False
+            self._model.reset()
+            self._model.train_until(until)
+            self._reader = SecondReader(self._view, self._clock, start=start)
 
     @property
     def incidents(self) -> tuple[Incident, ...]:
@@ -127,6 +144,8 @@ class VerdictLoop:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         try:
             async with anyio.create_task_group() as self._tasks:
+                if (memory := await recall(self._view)) is not None:
+                    self._resume(memory)
                 self._state = "ready"
                 task_status.started()
                 while not self._draining.is_set():
@@ -150,6 +169,16 @@ class VerdictLoop:
         kept = Gauge("verdicts", len(self.verdicts), KEPT_VERDICTS, len(self.verdicts))
         return Health(self.name, self._state, detail, self._last_progress, (kept,), counters)
 
+    def _resume(self, memory: Memory) -> None:
+        """Go on where an earlier process stopped: learn again from the span it learnt on, keep its incidents."""
+        self._model.train_until(memory.learn_until)
+        self._span_written = True
+        self._reader = SecondReader(self._view, self._clock, start=memory.learn_from)
+        self._judge_from = self._clock.now() - RESUME_SECONDS * SECOND
+        for incident in memory.incidents:
+            self._book.restore(incident)
+            self._responder.restore(incident)
+
     async def step(self) -> int:
         """Judge what is complete now; returns how many seconds were taken from the view."""
         async with self._turn:
@@ -159,11 +188,17 @@ class VerdictLoop:
                 self._counters["query_retries"] += 1
                 return 0
             for position, second in enumerate(seconds):
-                await self._take(second, judge=len(seconds) - position <= MAX_PENDING)
+                recent = second.end >= self._judge_from
+                await self._take(second, judge=recent and len(seconds) - position <= MAX_PENDING)
+            if not self.learning and self._reader.position < self._judge_from:
+                # between what was learnt and now only the profile's span is of use
+                self._reader.skip_to(self._judge_from - PROFILE_SECONDS * SECOND)
             return len(seconds)
 
     async def _take(self, second: Second, *, judge: bool) -> None:
         self._model.train_for(start=second.end - SECOND, seconds=self._train_seconds)
+        if not self._span_written:
+            await self._write_span(second.end - SECOND)
         if not self._prepared and self._tasks is not None:
             # traffic flows: an import that takes seconds delays no first message any more
             self._prepared = True
@@ -201,13 +236,18 @@ class VerdictLoop:
         await to_thread.run_sync(self._model.prepare, limiter=self._fitting)
 
     async def _fit(self) -> None:
-        detector = await to_thread.run_sync(self._model.fit, limiter=self._fitting)
+        epoch = self._epoch
+        try:
+            detector = await to_thread.run_sync(self._model.fit, limiter=self._fitting)
+        except NotReady:
+            return  # something else is being learnt meanwhile
+        if epoch != self._epoch:
+            return
         self._model.fitted(detector)
         self._emit("model.fitted", {"detector": type(detector).__name__, "threshold": detector.threshold})
 
     async def _handle(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
-        self.latencies_ms.append((verdict.decided_at - verdict.at) / MILLISECOND)
         if verdict.kind != self._last_kind:
             facts = {"kind": verdict.kind, "confidence": verdict.confidence, "summary": verdict.summary}
             self._emit("verdict", facts)
@@ -226,16 +266,34 @@ class VerdictLoop:
     async def _write(self, verdict: Verdict, incidents: Mapping[str, Incident]) -> None:
         changes: list[Change] = []
         if verdict.kind != "normal" or verdict.kind != self._last_kind:
-            changes.append(self._change("verdicts", "verdict_id", _verdict_row(verdict)))
+            changes.append(self._change("verdicts", "verdict_id", verdict_row(verdict)))
         self._last_kind = verdict.kind
-        for incident in incidents.values():
-            if self._due(incident):
-                self._emit("incident", {"incident": incident})
-                changes.append(self._change("incidents", "incident_id", _incident_row(incident)))
-            if incident.closed_at is not None:
-                self._responder.forget(incident.incident_id)
+        changes += self._incident_changes(incidents.values())
         if changes:
             await self._apply(changes)
+
+    async def _write_incidents(self, incidents: Sequence[Incident]) -> None:
+        if incidents:
+            await self._apply(self._incident_changes(incidents))
+
+    def _incident_changes(self, incidents: Iterable[Incident]) -> list[Change]:
+        changes: list[Change] = []
+        for incident in incidents:
+            if self._due(incident):
+                self._emit("incident", {"incident": incident})
+                changes.append(self._change("incidents", "incident_id", incident_row(incident)))
+            if incident.closed_at is not None:
+                self._responder.forget(incident.incident_id)
+        return changes
+
+    async def _write_span(self, start: Nanoseconds) -> None:
+        """Which traffic is being learnt, so that a restarted process learns the same."""
+        until = self._model.training_until
+        if until is None:
+            return
+        self._span_written = True
+        row = learning_row(learn_from=start, learn_until=until, detector=self._model.detector_name)
+        await self._apply([self._change("models", "model_id", row)])
 
     def _due(self, incident: Incident) -> bool:
         """Write at once what differs from the last time, and the passing of time every few seconds."""
@@ -264,35 +322,3 @@ class VerdictLoop:
 
 def _nobody(_event: str, _facts: Mapping[str, Json]) -> None:
     """Nobody watches."""
-
-
-def _ms(moment: Nanoseconds | None) -> int | None:
-    return None if moment is None else moment // MILLISECOND
-
-
-def _verdict_row(verdict: Verdict) -> dict[str, Json]:
-    return {
-        "verdict_id": f"{verdict.at // MILLISECOND:013d}",
-        "window_end": _ms(verdict.at),
-        "decided_at": _ms(verdict.decided_at),
-        "kind": verdict.kind,
-        "confidence": verdict.confidence,
-        "uptick": verdict.uptick,
-        "devices": list(verdict.devices),
-        "watched": list(verdict.watched),
-        "evidence": [asdict(item) for item in verdict.evidence],
-        "summary": verdict.summary,
-    }
-
-
-def _incident_row(incident: Incident) -> dict[str, Json]:
-    return {
-        "incident_id": incident.incident_id,
-        "kind": incident.kind,
-        "opened_at": _ms(incident.opened_at),
-        "updated_at": _ms(incident.updated_at),
-        "closed_at": _ms(incident.closed_at),
-        "devices": list(incident.devices),
-        "summary": incident.verdict.summary,
-        "actions": [{**asdict(action), "at": _ms(action.at)} for action in incident.actions],
-    }

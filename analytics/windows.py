@@ -32,12 +32,16 @@ COUNTS = (
     "num_throttled",
 )
 
+CHUNK_ROWS = 9_000
+"""Rows of one read, below the view's bound for an answer: a backlog is read piece by piece."""
+
 METRICS_SQL = f"""
 SELECT device_id, epoch_ms(period_start) AS start_ms, num_devices, topics, {", ".join(COUNTS)}
 FROM device_metrics
 WHERE period_start >= epoch_ms(CAST($since_ms AS BIGINT))
 ORDER BY period_start, device_id
-"""  # noqa: S608 - the only insertion is our own constant list of columns
+LIMIT {CHUNK_ROWS}
+"""  # noqa: S608 - the only insertions are our own constants
 
 
 class DeviceRow(NamedTuple):
@@ -89,7 +93,7 @@ class SecondReader:
         """The seconds that have closed since the last call, oldest first; often none."""
         since = self._floor if self._next is None else self._next
         result = await self._view.query(METRICS_SQL, {"since_ms": since * 1000})
-        building = _group(result.dicts())
+        building = _group(_whole(result.dicts()))
         if not building:
             return []
         first = min(building)
@@ -97,6 +101,16 @@ class SecondReader:
         if self._next is None or (first > self._next and newest - self._next > MAX_GAP_SECONDS):
             self._next = first
         return self._close(building, newest)
+
+    def skip_to(self, moment: Nanoseconds) -> None:
+        """Hand out nothing before this moment; never goes back."""
+        if self._next is not None:
+            self._next = max(self._next, moment // SECOND)
+
+    @property
+    def position(self) -> Nanoseconds:
+        """Where the next second starts, as far as is known."""
+        return (self._floor if self._next is None else self._next) * SECOND
 
     def _close(self, building: dict[int, _Building], newest: int) -> list[Second]:
         closed: list[Second] = []
@@ -116,6 +130,14 @@ class SecondReader:
             return False
         now = self._clock.now()
         return now - self._overtaken.setdefault(second, now) >= GRACE
+
+
+def _whole(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Without the last second of a read that was cut short: it may lack rows that are there."""
+    if len(rows) < CHUNK_ROWS:
+        return rows
+    last = rows[-1]["start_ms"]
+    return [row for row in rows if row["start_ms"] != last] or rows
 
 
 def _group(rows: Sequence[dict[str, Any]]) -> dict[int, _Building]:

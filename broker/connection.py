@@ -21,6 +21,7 @@ from .gateway import (
     Refused,
     Session,
 )
+from .rules_session import RulesSession
 
 CONNECT_SECONDS = 10.0
 """A socket that has not sent its CONNECT by then is closed: it costs a descriptor."""
@@ -64,6 +65,7 @@ class Seams:
     closed: Callable[["Connection"], None]
     subscribed: Callable[["Connection", str, int], None]
     principal: Callable[[packets.Connect], str]
+    platform: RulesSession | None = None
 
 
 class Connection:
@@ -124,7 +126,9 @@ class Connection:
     async def _converse(self) -> DisconnectReason:
         async with asyncio.timeout(CONNECT_SECONDS):
             first = await self._first_packets()
-        if not first or not isinstance(first[0], packets.Connect) or not await self._connect(first[0]):
+        if not first or not isinstance(first[0], packets.Connect):
+            return "CLIENT_ERROR"
+        if await self._is_platform(first[0]) or not await self._connect(first[0]):
             return "CLIENT_ERROR"
         waiting = first[1:]
         while self.session is not None:
@@ -139,6 +143,14 @@ class Connection:
                 return "CONNECTION_LOST"
             waiting = self._parser.feed(data)
         return "CONNECTION_LOST"
+
+    async def _is_platform(self, connect: packets.Connect) -> bool:
+        """The rules' own session is served here to its end; it is no device, so nothing follows."""
+        platform = self._seams.platform
+        if platform is None or not platform.wants(connect):
+            return False
+        await platform.converse(connect, reader=self._reader, writer=self._writer, parser=self._parser)
+        return True
 
     async def _first_packets(self) -> list[packets.Packet]:
         while data := await self._reader.read(READ_BYTES):

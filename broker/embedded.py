@@ -5,6 +5,7 @@ starts a task for each packet; so its handling of connections is replaced as a w
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -16,15 +17,18 @@ from anyio.abc import TaskStatus
 from pydantic import BaseModel, ConfigDict
 
 from contracts.clock import Clock
+from contracts.envelope import decode, encode
 from contracts.errors import BackendError
-from contracts.messages import SECOND, Message, Nanoseconds
-from contracts.ports import Health, State
-from contracts.streams import BatchStream, StreamClosed
+from contracts.messages import SECOND, Json, Message, Nanoseconds
+from contracts.ports import Health, Outlet, State
+from contracts.streams import StreamClosed
 
 from .connection import Connection, Seams
 from .gateway import GATEWAY, Gateway
 from .limits import profile
 from .policy import DEVICE_DOCUMENT, OPEN_DOCUMENT, Policy
+from .rules_session import RulesSession
+from .store import Store
 from .topics import matches
 
 LISTENER = "default"
@@ -89,9 +93,12 @@ class EmbeddedBroker:
         *,
         settings: BrokerSettings,
         clock: Clock,
-        messages: BatchStream[Message],
-        events: BatchStream[Message],
+        messages: Outlet,
+        events: Outlet,
+        store: Store | None = None,
+        rules: RulesSession | None = None,
     ) -> None:
+        """`rules` serves `messages` and `events` to another process, where they are its lanes."""
         limits = profile(settings.limits)
         document = settings.policy or (DEVICE_DOCUMENT if settings.limits == "aws" else OPEN_DOCUMENT)
         self._settings = settings
@@ -101,7 +108,11 @@ class EmbeddedBroker:
         self._gateway = Gateway(limits=limits, policy=Policy(document))
         self._connections: dict[str, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._store = store or Store(None)
+        self._rules = rules
         self._retained: dict[str, Message] = {}
+        self._fault = ""
+        self._recall()
         self._shell: _Shell | None = None
         self._state: State = "starting"
         self._last_progress: Nanoseconds = 0
@@ -144,8 +155,8 @@ class EmbeddedBroker:
         }
         return Health(
             self.name,
-            self._state,
-            f"{self.host}:{self.port}, {len(self._connections)} connections",
+            "failed" if self._fault else self._state,
+            self._fault or f"{self.host}:{self.port}, {len(self._connections)} connections",
             self._last_progress,
             (self._messages.gauge(), self._events.gauge()),
             counters,
@@ -159,6 +170,7 @@ class EmbeddedBroker:
 
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         """Refuse the device from now on, then close its connection. Idempotent."""
+        self._store.put("quarantined", device_id, reason.encode())
         self._gateway.quarantine(device_id, reason, self._clock.now())
         if (connection := self._connections.pop(device_id, None)) is not None:
             connection.kick()
@@ -166,8 +178,14 @@ class EmbeddedBroker:
 
     async def release(self, device_id: str) -> None:
         """Let the device come back. Idempotent."""
+        self._store.remove("quarantined", device_id)
         self._gateway.release(device_id, self._clock.now())
         self._hand_on_events()
+
+    async def create(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> None:
+        """Register the device, with a policy document of its own or the gateway's. Raises ConfigError."""
+        self._gateway.create(device_id, Policy(policy) if policy is not None else None)
+        self._store.put("device", device_id, json.dumps(policy).encode())
 
     def quarantined(self) -> frozenset[str]:
         return self._gateway.quarantined()
@@ -186,7 +204,12 @@ class EmbeddedBroker:
             gateway=self._gateway,
             clock=self._clock,
             seams=Seams(
-                self._accept, self._opened, self._closed, self._subscribed, lambda _: LOCAL_PRINCIPAL
+                self._accept,
+                self._opened,
+                self._closed,
+                self._subscribed,
+                lambda _: LOCAL_PRINCIPAL,
+                self._rules,
             ),
         )
         try:
@@ -217,6 +240,7 @@ class EmbeddedBroker:
             await asyncio.wait(self._tasks)
         if self._shell is not None:
             await self._shell.shutdown()
+        self._store.close()
         self._state = "stopped"
 
     async def _tick_for_ever(self) -> None:
@@ -232,16 +256,25 @@ class EmbeddedBroker:
     def _hand_on_events(self) -> None:
         """Into the stream what fits; what does not is counted: a later period must not wait for an earlier one."""
         for event in self._gateway.take_events():
-            if not self._events.offer(event):
+            try:
+                kept = self._events.offer(event)
+            except BackendError as error:
+                kept, self._fault = False, error.what
+            if not kept:
                 self._gateway.counters["events_dropped"] += 1
 
     async def _accept(self, message: Message) -> None:
-        if not self._messages.offer(message):
-            self._pauses += 1
-            try:
+        try:
+            if not self._messages.offer(message):
+                self._pauses += 1
                 await self._messages.put(message)
-            except StreamClosed:
-                raise ConnectionError("the gateway is stopping") from None
+        except StreamClosed:
+            raise ConnectionError("the gateway is stopping") from None
+        except BackendError as error:
+            # not kept, so not acknowledged: the device sends it again
+            self._fault = error.what
+            raise ConnectionError(error.what) from None
+        self._fault = ""
         self._last_progress = message.received_at
         self._deliver(message)
 
@@ -261,11 +294,29 @@ class EmbeddedBroker:
             if granted and self._gateway.may_receive(session, message.topic):
                 connection.deliver(message, min(max(granted), message.qos))
 
+    def _recall(self) -> None:
+        """What an earlier process of this gateway kept."""
+        for device_id, document in self._store.all("device").items():
+            policy = json.loads(document)
+            self._gateway.create(device_id, Policy(policy) if policy is not None else None)
+        for device_id, reason in self._store.all("quarantined").items():
+            self._gateway.quarantine(device_id, reason.decode(), self._clock.now())
+        for body in self._store.all("retained").values():
+            self._retained.update((message.topic, message) for message in decode(body))
+
     def _retain(self, message: Message) -> None:
+        try:
+            self._keep_retained(message)
+        except BackendError as error:
+            self._fault = error.what
+
+    def _keep_retained(self, message: Message) -> None:
         if not message.payload:
             self._retained.pop(message.topic, None)
+            self._store.remove("retained", message.topic)
         elif message.topic in self._retained or len(self._retained) < MAX_RETAINED:
             self._retained[message.topic] = message
+            self._store.put("retained", message.topic, encode(message))
 
     def _subscribed(self, connection: Connection, topic_filter: str, qos: int) -> None:
         """AWS IoT Core hands retained messages to exact filters only."""

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from contracts.errors import ConfigError
 from contracts.messages import LifecycleEvent, LifecycleKind, Message, Nanoseconds
 
 from . import lifecycle, metrics
 from .limits import Limits, TokenBucket
-from .policy import Policy
+from .policy import Action, Policy
 from .topics import filter_fault, name_fault
 
 METRICS_TOPIC = "$thingstorm/metrics"
@@ -112,6 +113,7 @@ class Gateway:
     def __init__(self, *, limits: Limits, policy: Policy) -> None:
         self._limits = limits
         self._policy = policy
+        self._own_policies: dict[str, Policy] = {}
         self._sessions: dict[str, Session] = {}
         self._quarantined: set[str] = set()
         self._metrics = metrics.Metrics()
@@ -178,7 +180,7 @@ class Gateway:
             return self._refuse(Close("CLIENT_ERROR", f"payload of {len(payload)} bytes"))
         if fault := name_fault(topic, self._limits):
             return self._refuse(Close("CLIENT_ERROR", fault))
-        if not self._policy.allows("iot:Publish", f"topic/{topic}", client_id=session.client_id):
+        if not self._allows("iot:Publish", f"topic/{topic}", session.client_id):
             counts.num_authorization_failures += 1
             return self._refuse(Close("FORBIDDEN_ACCESS", f"may not publish to {topic}"))
         if not session.bucket.take(now):
@@ -221,7 +223,7 @@ class Gateway:
 
     def may_receive(self, session: Session, topic: str) -> bool:
         """Whether the policy lets the session receive from the topic."""
-        return self._policy.allows("iot:Receive", f"topic/{topic}", client_id=session.client_id)
+        return self._allows("iot:Receive", f"topic/{topic}", session.client_id)
 
     def delivered(self, session: Session) -> None:
         """Count a message sent to a subscriber."""
@@ -253,6 +255,17 @@ class Gateway:
             self._quarantined.remove(client_id)
             self._tell("released", client_id, now, reason="released")
 
+    def create(self, client_id: str, policy: Policy | None) -> None:
+        """Register a device, with a policy of its own or the gateway's. Raises ConfigError for an impossible id."""
+        if fault := self._id_fault(client_id):
+            raise ConfigError(
+                f"device id '{client_id[:200]}': {fault}",
+                fix=f"choose 1 to {self._limits.client_id_bytes} bytes that do not begin with $",
+            )
+        self._own_policies.pop(client_id, None)
+        if policy is not None:
+            self._own_policies[client_id] = policy
+
     def tick(self, now: Nanoseconds) -> None:
         """Close the metrics period that ends at `now` and publish its rows; also when nothing happened."""
         start = now if self._period_start is None else self._period_start
@@ -270,19 +283,24 @@ class Gateway:
 
     def _refusal(self, request: ConnectRequest) -> Refused | None:
         client_id = request.client_id
-        if (
-            not client_id
-            or client_id.startswith("$")
-            or len(client_id.encode()) > self._limits.client_id_bytes
-        ):
-            return Refused(IDENTIFIER_REJECTED, "client id is empty, reserved or too long")
+        if fault := self._id_fault(client_id):
+            return Refused(IDENTIFIER_REJECTED, fault)
         if not request.principal:
             return Refused(NOT_AUTHORIZED, "nobody authenticated")
         if client_id in self._quarantined:
             return Refused(NOT_AUTHORIZED, "in quarantine")
-        if not self._policy.allows("iot:Connect", f"client/{client_id}", client_id=client_id):
+        if not self._allows("iot:Connect", f"client/{client_id}", client_id):
             return Refused(NOT_AUTHORIZED, "the policy does not allow it")
         return None
+
+    def _id_fault(self, client_id: str) -> str:
+        size = len(client_id.encode("utf-8", "surrogatepass"))
+        impossible = not client_id or client_id.startswith("$") or size > self._limits.client_id_bytes
+        return "client id is empty, reserved or too long" if impossible else ""
+
+    def _allows(self, action: Action, resource: str, client_id: str) -> bool:
+        policy = self._own_policies.get(client_id, self._policy)
+        return policy.allows(action, resource, client_id=client_id)
 
     def _open(self, request: ConnectRequest, now: Nanoseconds) -> Session:
         self._serial += 1
@@ -315,9 +333,7 @@ class Gateway:
         if full or filter_fault(topic_filter, self._limits):
             self.counters["refused"] += 1
             return FAILURE
-        if not self._policy.allows(
-            "iot:Subscribe", f"topicfilter/{topic_filter}", client_id=session.client_id
-        ):
+        if not self._allows("iot:Subscribe", f"topicfilter/{topic_filter}", session.client_id):
             self._metrics.of(session.client_id).num_authorization_failures += 1
             self.counters["refused"] += 1
             return FAILURE

@@ -237,9 +237,9 @@ _PARSERS: dict[int, Callable[[_Reader], Packet]] = {
 }
 
 
-def connack(code: int) -> bytes:
-    """CONNACK; the session is never present before the connect."""
-    return bytes((CONNACK << 4, 2, 0, code))
+def connack(code: int, *, session_present: bool = False) -> bytes:
+    """CONNACK with its return code."""
+    return bytes((CONNACK << 4, 2, session_present, code))
 
 
 def puback(packet_id: int) -> bytes:

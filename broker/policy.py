@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from contracts.errors import ConfigError
+
 Action: TypeAlias = Literal["iot:Connect", "iot:Publish", "iot:Receive", "iot:Subscribe"]
 
 _ARN = "arn:aws:iot:us-east-1:000000000000:"
@@ -51,6 +53,9 @@ MAX_DECIDED = 50_000
 """Decisions remembered: devices choose topics, so the memory is bounded; a device has a handful of topics."""
 
 
+_EFFECTS = {"Allow": True, "Deny": False}
+
+
 @dataclass(frozen=True, slots=True)
 class _Statement:
     allows: bool
@@ -62,14 +67,21 @@ class Policy:
     """One policy document, ready to be asked."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        self._statements = tuple(
-            _Statement(
-                allows=statement["Effect"] == "Allow",
-                actions=_listed(statement["Action"]),
-                resources=_listed(statement["Resource"]),
+        """Raises ConfigError for what is no policy document."""
+        try:
+            self._statements = tuple(
+                _Statement(
+                    allows=_EFFECTS[statement["Effect"]],
+                    actions=_listed(statement["Action"]),
+                    resources=_listed(statement["Resource"]),
+                )
+                for statement in document["Statement"]
             )
-            for statement in document["Statement"]
-        )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"no policy document: {type(error).__name__} {error}",
+                fix='write {"Version": ..., "Statement": [{"Effect": "Allow", "Action": ..., "Resource": ...}]}',
+            ) from None
         self._decided: dict[tuple[str, str, str], bool] = {}
 
     def allows(self, action: Action, resource: str, *, client_id: str) -> bool:
@@ -96,7 +108,10 @@ class Policy:
 
 
 def _listed(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+    listed = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(one, str) for one in listed):
+        raise TypeError("actions and resources are strings")
+    return listed
 
 
 def _filled(pattern: str, variables: Mapping[str, str]) -> str:

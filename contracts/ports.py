@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from anyio.abc import TaskStatus
 
-from contracts.messages import Change, Incident, Json, Nanoseconds, Window
+from contracts.messages import Change, Incident, Json, Message, Nanoseconds, Window
 
 State: TypeAlias = Literal["starting", "ready", "draining", "stopped", "failed"]
 
@@ -57,6 +57,24 @@ class Service(Protocol):
     def health(self) -> Health: ...
 
 
+class Outlet(Protocol):
+    """Where the gateway hands on what it accepted: a stream in this process, or a durable lane to another one."""
+
+    def offer(self, message: Message) -> bool:
+        """Take it if there is room. Once True it is safe: the sender may be told so. Raises BackendError."""
+        ...
+
+    async def put(self, message: Message) -> None:
+        """Take it, waiting for room. Raises BackendError."""
+        ...
+
+    async def join(self) -> None:
+        """Return when nothing would be lost by stopping now."""
+        ...
+
+    def gauge(self) -> Gauge: ...
+
+
 class DeviceControl(Protocol):
     """What the response rule asks of the gateway."""
 
@@ -66,6 +84,13 @@ class DeviceControl(Protocol):
 
     async def release(self, device_id: str) -> None:
         """Let the device come back. Idempotent."""
+        ...
+
+    async def create(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> None:
+        """Register the device, with a policy document of its own or the gateway's. Replaces an earlier one.
+
+        Raises ConfigError for an id or a document that the gateway would refuse.
+        """
         ...
 
     def quarantined(self) -> frozenset[str]: ...

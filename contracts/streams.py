@@ -7,6 +7,7 @@ One event loop only: no method may be called from another thread.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import anyio
@@ -64,9 +65,9 @@ class BatchStream(Generic[T]):
         self._taken.set()
         return batch
 
-    def done(self, count: int) -> None:
-        """The consumer has handed on (or safely refused) `count` items that it took."""
-        self._unfinished -= count
+    def done(self, items: Sequence[T]) -> None:
+        """The consumer has handed on (or safely refused) these items that it took."""
+        self._unfinished -= len(items)
         if self._unfinished < 0:
             raise ValueError(f"stream {self.name}: more items done than were put")
         if self._unfinished == 0:

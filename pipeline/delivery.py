@@ -17,6 +17,7 @@ from anyio.abc import TaskStatus
 
 from contracts.clock import Clock
 from contracts.errors import Transient
+from contracts.journal import Journal
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
 
@@ -40,7 +41,10 @@ class DeliveryStream:
         buffer_bytes: int = 5 * 1024 * 1024,
         buffer_seconds: float = 60.0,
         capacity: int = 50_000,
+        journal: Journal | None = None,
     ) -> None:
+        """With a journal, what `put` took survives the process: the next one delivers it (at least once)."""
+        self._journal = journal
         self.name = f"delivery-{name}"
         self._stream = name
         self._s3 = s3
@@ -68,6 +72,8 @@ class DeliveryStream:
         async with self._room:
             while len(self._records) >= self._capacity:
                 await self._room.wait()
+            if self._journal is not None:
+                self._journal.append(records)
             if not self._records:
                 self._first_at = self._clock.now()
             self._records.extend(records)
@@ -76,12 +82,17 @@ class DeliveryStream:
         self._wake.set()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
+        self._recall()
         self._state = "ready"
         task_status.started()
-        while True:
-            await self._wake.wait()
-            await self._wait_until_due()
-            await self.flush()
+        try:
+            while True:
+                await self._wake.wait()
+                await self._wait_until_due()
+                await self.flush()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
 
     async def drain(self) -> None:
         """Everything taken is in S3."""
@@ -95,6 +106,8 @@ class DeliveryStream:
             if not records:
                 return
             await self._upload(records, at)
+            if self._journal is not None:
+                self._journal.drop(len(records))
             async with self._room:
                 del self._records[: len(records)]
                 self._bytes = sum(map(len, self._records))
@@ -102,6 +115,16 @@ class DeliveryStream:
                 self._room.notify_all()
             if not self._records:
                 self._wake = anyio.Event()
+
+    def _recall(self) -> None:
+        """Take up what an earlier process had taken and not delivered."""
+        if self._journal is None or not len(self._journal):
+            return
+        self._records = [entry.body for entry in self._journal.read(limit=len(self._journal))]
+        self._bytes = sum(map(len, self._records))
+        self._first_at = self._clock.now()
+        self._highest = len(self._records)
+        self._wake.set()
 
     def health(self) -> Health:
         gauge = Gauge(self._stream, len(self._records), self._capacity, self._highest)

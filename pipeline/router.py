@@ -127,7 +127,7 @@ class Router:
         if failures:
             await self._report(failures)
         self._in_flight -= 1
-        self._stream.done(len(batch))
+        self._stream.done(batch)
         places.release()
 
     def _route(self, batch: tuple[Message, ...], failures: Failures) -> list[Load]:

@@ -49,6 +49,7 @@ class Simulator:
         clock: Clock,
         emit: Emit | None = None,
         idle_after: bool = False,
+        all_must_come: bool = True,
         transport: MakeTransport | None = None,
     ) -> None:
         """Nothing is opened yet.
@@ -60,6 +61,7 @@ class Simulator:
             clock: drives the scenario.
             emit: told of `phase_started` (id, kind, devices) and `phase_ended` (id).
             idle_after: keep the fleet's normal traffic going when the scenario is over.
+            all_must_come: fail if not every device is connected in time; else begin with those that are.
             transport: makes another transport than paho clients.
         """
         self._scenario = scenario
@@ -67,6 +69,7 @@ class Simulator:
         self._clock = clock
         self._emit = emit or (lambda _event, _facts: None)
         self._idle_after = idle_after
+        self._all_must_come = all_must_come
         make: MakeTransport = transport or (
             lambda calls: PahoTransport(host=host, port=port, callbacks=calls)
         )
@@ -156,7 +159,8 @@ class Simulator:
                 await self._all_up.wait()
                 tasks.cancel_scope.cancel()
             return
-        raise self._not_connected()
+        if self._all_must_come:
+            raise self._not_connected()
 
     async def _retry_for_ever(self) -> None:
         """Before the scenario starts, all that the player has to do is to try again."""

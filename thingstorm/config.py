@@ -84,6 +84,23 @@ class ApiConfig(_Section):
     port: Port = 8080
 
 
+class StagesConfig(_Section):
+    """Stages as processes of their own (`thingstorm serve`). They find each other by these addresses alone.
+
+    `token` is shared by all stages. Each stage listens at the port of its own address, on `host`; `data` is the
+    folder for what it must not lose (the broker's journal, the delivery stream's buffer).
+    """
+
+    token: str = ""
+    host: str = "127.0.0.1"
+    broker: str = "http://127.0.0.1:8081"
+    pipeline: str = "http://127.0.0.1:8082"
+    analytics: str = "http://127.0.0.1:8080"
+    simulator: str = "http://127.0.0.1:8083"
+    data: Path = Path("thingstorm-data")
+    journal: Count = 1_000_000  # messages that may wait for the rules while the pipeline is away
+
+
 class Config(BaseSettings):
     """Everything that can be set, with the values that serve a newcomer."""
 
@@ -102,6 +119,7 @@ class Config(BaseSettings):
     view: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()
     api: ApiConfig = ApiConfig()
+    stages: StagesConfig = StagesConfig()
     drain_seconds: Seconds = 5.0
 
     @classmethod

@@ -224,5 +224,15 @@ COLLECTIONS: dict[str, Collection] = {
                 "actions": JSON,
             },
         ),
+        _collection(
+            "models",
+            ["model_id"],
+            {
+                "model_id": VARCHAR,
+                "learn_from": TIMESTAMP,
+                "learn_until": TIMESTAMP,
+                "detector": VARCHAR,
+            },
+        ),
     )
 }

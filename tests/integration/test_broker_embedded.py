@@ -43,7 +43,7 @@ class House:
             await self.gate.wait()
             batch = await stream.get()
             into.extend(batch)
-            stream.done(len(batch))
+            stream.done(batch)
 
     def reasons(self, client_id: str) -> list[str]:
         bodies = [json.loads(m.payload) for m in self.told if m.topic.endswith(f"disconnected/{client_id}")]

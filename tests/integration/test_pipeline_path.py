@@ -90,7 +90,7 @@ async def take(out: BatchStream[Change], count: int, *, scanned: bool = False) -
     with anyio.fail_after(15):
         while len(taken) < count:
             batch = await out.get()
-            out.done(len(batch))
+            out.done(batch)
             taken += batch if scanned else [change for change in batch if change.sequence]
     return taken
 

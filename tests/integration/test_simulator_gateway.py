@@ -50,7 +50,7 @@ class House:
         while True:
             batch = await stream.get()
             into.extend(batch)
-            stream.done(len(batch))
+            stream.done(batch)
 
 
 @asynccontextmanager

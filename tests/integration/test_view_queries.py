@@ -1,7 +1,7 @@
 """Every named query on known rows, and the HTTP API, on the real DuckDB."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from contracts.errors import BackendError, ConfigError, UnknownName
 from contracts.messages import Change, Json
 from contracts.ports import Health
 from contracts.streams import BatchStream
+from thingstorm.runtime.health import add_health
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +146,7 @@ class Doors:
 
     def __init__(self) -> None:
         self.shut: set[str] = set()
+        self.created: dict[str, Mapping[str, Any] | None] = {}
 
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         assert reason
@@ -152,6 +154,9 @@ class Doors:
 
     async def release(self, device_id: str) -> None:
         self.shut.discard(device_id)
+
+    async def create(self, device_id: str, *, policy: Mapping[str, Any] | None = None) -> None:
+        self.created[device_id] = policy
 
     def quarantined(self) -> frozenset[str]:
         return frozenset(self.shut)
@@ -161,7 +166,8 @@ class Doors:
 async def an_api(health: Health | None = None) -> AsyncIterator[tuple[httpx.AsyncClient, DuckDBView, Doors]]:
     doors = Doors()
     async with a_view() as view:
-        app = create_app(view=view, health=lambda: [health or view.health()], devices=doors)
+        app = create_app(view=view, devices=doors)
+        add_health(app, lambda: [health or view.health()], stage="stack")
         server = ApiServer(app, host="127.0.0.1", port=0)
         async with supervise([server], drain_seconds=5), _client(server) as client:
             yield client, view, doors
@@ -227,7 +233,7 @@ async def test_a_port_that_is_taken_is_said() -> None:
     async with an_api() as (client, view, _):
         port = client.base_url.port
         assert port is not None
-        other = ApiServer(create_app(view=view, health=list, devices=None), host="127.0.0.1", port=port)
+        other = ApiServer(create_app(view=view, devices=None), host="127.0.0.1", port=port)
         with pytest.raises(BackendError, match=str(port)):
             async with supervise([other], drain_seconds=1):
                 pytest.fail("the port is taken")

@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from thingstorm.cli.display import LiveDisplay, PlainDisplay, describe
+from thingstorm.cli.display import LiveDisplay, PlainDisplay
+from thingstorm.report.sentences import describe
 
 HOPS = [("accepted", 1200, ""), ("viewed", 1100, "100 behind")]
 

@@ -35,7 +35,7 @@ async def test_every_waiting_producer_gets_its_item_in() -> None:
         while len(taken) < 5:
             batch = await stream.get()
             taken.extend(batch)
-            stream.done(len(batch))
+            stream.done(batch)
     assert sorted(taken) == [0, 1, 2, 3, 4]
 
 
@@ -53,7 +53,7 @@ async def test_join_waits_for_what_was_taken_but_not_done() -> None:
         await stream.get()
         await anyio.lowlevel.checkpoint()
         assert not joined.is_set()
-        stream.done(1)
+        stream.done((1,))
         await joined.wait()
     assert stream.unfinished == 0
 
@@ -91,7 +91,7 @@ async def test_close_wakes_a_waiting_consumer_and_producer() -> None:
 
 def test_more_done_than_put_is_a_mistake_that_shows() -> None:
     with pytest.raises(ValueError, match="more items done"):
-        BatchStream[int]("s", capacity=1).done(1)
+        BatchStream[int]("s", capacity=1).done((1,))
 
 
 @given(st.lists(st.integers(1, 7), max_size=30), st.integers(1, 5))
@@ -115,7 +115,7 @@ def test_nothing_is_lost_doubled_or_reordered(bursts: list[int], max_batch: int)
                 while True:
                     batch = await stream.get()
                     seen.extend(batch)
-                    stream.done(len(batch))
+                    stream.done(batch)
             except StreamClosed:
                 return seen
 

@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from thingstorm.report.sentences import describe
+
 LINES = 12
 """How many of the last story lines the live panel shows: with the table of hops it fits 24 rows."""
 
@@ -121,24 +123,3 @@ class LiveDisplay:
         self._live.stop()
         for line in self._lines:
             self._console.print(line)
-
-
-def describe(event: str, facts: Mapping[str, Any]) -> str:
-    """The sentence for an event; empty for those that nobody needs to read."""
-    template = _SENTENCES.get(event)
-    return template.format_map(facts) if template else ""
-
-
-_SENTENCES = {
-    "starting": "starting {what}",
-    "ready": "ready after {seconds:.1f} s: {what}",
-    "phase_started": "▶ {id}: {kind} ({devices} devices)",
-    "phase_ended": "■ {id} is over",
-    "model.learnt": "the model has learnt what is normal for {devices} devices",
-    "model.fitted": "{detector} judges from now on (threshold {threshold:.2f})",
-    "verdict": "verdict: {kind} (confidence {confidence:.2f}): {summary}",
-    "action": "{action} {target}: {outcome}",
-    "addresses": "{addresses}",
-    "settling": "waiting for the path to become quiet",
-    "stopping": "draining and stopping",
-}

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,10 @@ ARCHIVE_SECONDS = 5
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the HTML report here.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the results here, as JSON.")]
+Attach = Annotated[
+    bool,
+    typer.Option("--attach", help="Play against the stages that run already, instead of starting a stack."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="name=value: a variable of the scenario, may be repeated.")
 ]
@@ -30,7 +35,9 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def demo(config: ConfigFile = None, html: Html = None, json_file: Json = None) -> None:
+def demo(
+    config: ConfigFile = None, html: Html = None, json_file: Json = None, attach: Attach = False
+) -> None:
     """The story in 90 seconds: a clean baseline, a benign uptick, an attack, and what was done about it.
 
     Exit code 0 only if what it tells is true.
@@ -41,7 +48,14 @@ def demo(config: ConfigFile = None, html: Html = None, json_file: Json = None) -
 
     page = html or Path(tempfile.gettempdir()) / "thingstorm-demo.html"
     _play_all(
-        [shipped("demo")], variables={}, config=config, seed=None, json_file=json_file, junit=None, html=page
+        [shipped("demo")],
+        variables={},
+        config=config,
+        seed=None,
+        json_file=json_file,
+        junit=None,
+        html=page,
+        attach=attach,
     )
 
 
@@ -57,6 +71,7 @@ def run(
     json_file: Json = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
     html: Html = None,
+    attach: Attach = False,
 ) -> None:
     """Play scenarios and check what they expect.
 
@@ -77,6 +92,7 @@ def run(
         json_file=json_file,
         junit=junit,
         html=html,
+        attach=attach,
     )
 
 
@@ -118,17 +134,21 @@ def _play_all(
     json_file: Path | None,
     junit: Path | None,
     html: Path | None,
+    attach: bool,
 ) -> None:
     from simulator.scenario import load
 
-    settings = config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
+    if attach:
+        settings = config_of(config)
+    else:
+        settings = config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
     scenarios = [load(file, overrides=variables, seed=seed) for file in files]
     for scenario in scenarios:
         _refuse_unbuilt(scenario.path, scenario.clock.mode, speed=scenario.clock.speed)
     results: list[Result] = []
     for scenario in scenarios:
         with choose_display() as display:
-            result, record = anyio.run(_play, scenario, settings, display)
+            result, record = anyio.run(partial(_play, scenario, settings, display, attach=attach))
         results.append(result)
         _tell(result, record)
         _write_html(html, result, record, several=len(files) > 1)
@@ -139,16 +159,26 @@ def _play_all(
         )
 
 
-async def _play(scenario: Any, settings: Any, display: Display) -> tuple[Result, Record]:
+async def _play(scenario: Any, settings: Any, display: Display, *, attach: bool) -> tuple[Result, Record]:
     from thingstorm.report.expectations import conclude
-    from thingstorm.runtime.play import play
+    from thingstorm.runtime.play import here, play, there
+    from thingstorm.runtime.signals import stop_on_signal
 
-    record = await play(scenario, settings, emit=display.emit, refresh=display.refresh)
+    target = there(settings) if attach else here(settings)
+    async with stop_on_signal() as stop:
+        record = await play(
+            scenario,
+            target,
+            emit=display.emit,
+            refresh=display.refresh,
+            stop=stop,
+            drain_seconds=settings.drain_seconds,
+        )
     return conclude(scenario, record, path="aws", clock="wall"), record
 
 
 def _tell(result: Result, record: Record) -> None:
-    from thingstorm.cli.story import tell
+    from thingstorm.report.story import tell
 
     tell(result, record)
 

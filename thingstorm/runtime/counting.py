@@ -1,25 +1,60 @@
 """Asks every hop of a running stack: how much passed, is anything still under way."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from anyio import to_thread
 
+from contracts.errors import NotReady
+from contracts.ports import Health
 from pipeline.aws import audit
 from pipeline.aws.provision import LANES
 from pipeline.worker import queue_depth
 from thingstorm.report.record import Ledger
+from thingstorm.runtime.parts import Cloud
 from thingstorm.runtime.refresh import Hop
-from thingstorm.runtime.stack import Stack
+from thingstorm.runtime.target import Target
 
 Quiet = Callable[[], Awaitable[str]]
 
 
-def hops(stack: Stack) -> list[Hop]:
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What every hop counts since its start: `stored`, `viewed`, `distinct` and `archived` are read back."""
+
+    accepted: int
+    refused: int
+    throttled: int
+    routed: int
+    queued: int
+    stored: int
+    viewed: int
+    distinct: int
+    archived: int
+    dead_letters: int
+
+    def ledger(self, before: "Counts", *, published: int) -> Ledger:
+        """What came since `before`."""
+        return Ledger(
+            published=published,
+            accepted=self.accepted - before.accepted,
+            refused=self.refused - before.refused,
+            throttled=self.throttled - before.throttled,
+            routed=self.routed - before.routed,
+            queued=self.queued - before.queued,
+            stored=self.stored - before.stored,
+            viewed=self.viewed - before.viewed,
+            archived=self.archived - before.archived,
+        )
+
+
+def hops(target: Target) -> list[Hop]:
     """What passed every hop so far, as the parts themselves count: for the display."""
-    broker, messages = stack.broker.health(), stack.routers[0].health()
+    broker, messages = _part(target, "broker"), _part(target, "router-messages")
+    worker, archive, synced = (
+        _part(target, name) for name in ("worker-telemetry", "delivery-archive", "sync")
+    )
     waiting = broker.buffers[0].used
-    worker, archive = stack.workers[0].health(), stack.delivery.health()
-    synced = stack.sync.health()
     return [
         ("accepted", broker.counters["accepted"], f"{broker.detail.rpartition(', ')[2]}, {waiting} waiting"),
         ("routed", messages.counters["routed"], "by rules"),
@@ -30,64 +65,77 @@ def hops(stack: Stack) -> list[Hop]:
     ]
 
 
-async def count(stack: Stack, *, published: int) -> tuple[Ledger, int, int]:
-    """The ledger (stored, viewed and archived read back), distinct messages in the view, dead letters."""
-    broker, messages = stack.broker.health().counters, stack.routers[0].health().counters
-    rows = await stack.view.query("SELECT count(*) AS n, count(DISTINCT message_id) AS d FROM telemetry")
-    viewed, distinct = (int(value) for value in rows.rows[0])
-    ledger = Ledger(
-        published=published,
+async def count(target: Target) -> Counts:
+    """Every hop now."""
+    await target.look()
+    broker, messages = _part(target, "broker").counters, _part(target, "router-messages").counters
+    (row,) = await target.query("SELECT count(*) AS n, count(DISTINCT message_id) AS d FROM telemetry")
+    cloud = target.cloud
+    return Counts(
         accepted=broker["accepted"],
         refused=broker["refused"],
         throttled=broker["throttled"],
         routed=messages["routed"],
         queued=messages["sns"],
-        stored=await to_thread.run_sync(lambda: _stored(stack)),
-        viewed=viewed,
-        archived=await to_thread.run_sync(lambda: _archived(stack)),
+        stored=await to_thread.run_sync(lambda: _stored(cloud)),
+        viewed=int(row["n"]),
+        distinct=int(row["d"]),
+        archived=await to_thread.run_sync(lambda: _archived(cloud)),
+        dead_letters=await to_thread.run_sync(lambda: _dead_letters(cloud)),
     )
-    return ledger, distinct, await to_thread.run_sync(lambda: _dead_letters(stack))
 
 
-async def alerts_received(stack: Stack) -> int:
+async def alerts_received(target: Target) -> int:
     """Read (and so delete) what the security team's queue holds."""
-    sqs, url = stack.factory.client("sqs"), stack.resources.queues["security-team"]
+    sqs, url = target.cloud.factory.client("sqs"), target.cloud.resources.queues["security-team"]
     return len(await to_thread.run_sync(lambda: audit.receive_all(sqs, url)))
 
 
-def quiet(stack: Stack) -> list[Quiet]:
-    """One question a hop: what is still under way there?"""
-    return [lambda: _streams(stack), lambda: _queues(stack), lambda: _view(stack)]
+def quiet(target: Target, before: Counts) -> list[Quiet]:
+    """One question a hop: what of that which came since `before` is still under way there?"""
+    return [lambda: _streams(target), lambda: _queues(target.cloud), lambda: _view(target, before)]
 
 
-async def _streams(stack: Stack) -> str:
-    buffered = {gauge.name: gauge.used for gauge in stack.broker.health().buffers}
+async def _streams(target: Target) -> str:
+    await target.look()
+    buffered = {gauge.name: gauge.used for gauge in _part(target, "broker").buffers}
     return f"{buffered['messages']} messages wait for the rules" if buffered["messages"] else ""
 
 
-async def _queues(stack: Stack) -> str:
+async def _queues(cloud: Cloud) -> str:
     """The queue of the metrics is left out: the gateway counts every second, also when nothing happens."""
-    lanes = [worker for worker in stack.workers if not worker.name.endswith("device-metrics")]
-    depths = {worker.name: await worker.pending() for worker in lanes}
-    return ", ".join(f"{depth} messages wait for {name}" for name, depth in depths.items() if depth)
+    sqs, queues = cloud.factory.client("sqs"), cloud.resources.queues
+    depths = {
+        lane: await to_thread.run_sync(queue_depth, sqs, queues[lane])
+        for lane in LANES
+        if lane != "device-metrics"
+    }
+    return ", ".join(f"{depth} messages wait for worker-{name}" for name, depth in depths.items() if depth)
 
 
-async def _view(stack: Stack) -> str:
-    queued = stack.routers[0].health().counters["sns"]
-    rows = await stack.view.query("SELECT count(*) FROM telemetry")
-    stored = await to_thread.run_sync(lambda: _stored(stack))
-    viewed = int(rows.rows[0][0])
+async def _view(target: Target, before: Counts) -> str:
+    queued = _part(target, "router-messages").counters["sns"] - before.queued
+    (row,) = await target.query("SELECT count(*) AS n FROM telemetry")
+    stored = await to_thread.run_sync(lambda: _stored(target.cloud)) - before.stored
+    viewed = int(row["n"]) - before.viewed
     return f"{queued} queued, {stored} stored, {viewed} in the view" if viewed < max(stored, queued) else ""
 
 
-def _stored(stack: Stack) -> int:
-    return audit.count_items(stack.factory.client("dynamodb"), stack.resources.tables["telemetry"])
+def _part(target: Target, name: str) -> Health:
+    try:
+        return target.health()[name]
+    except KeyError:
+        raise NotReady(f"the stack has no {name} at the moment", fix="look at the log of its stage") from None
 
 
-def _archived(stack: Stack) -> int:
-    return audit.count_archive(stack.factory.client("s3"), stack.resources.bucket)
+def _stored(cloud: Cloud) -> int:
+    return audit.count_items(cloud.factory.client("dynamodb"), cloud.resources.tables["telemetry"])
 
 
-def _dead_letters(stack: Stack) -> int:
-    sqs = stack.factory.client("sqs")
-    return sum(queue_depth(sqs, stack.resources.queues[f"{lane}-dlq"]) for lane in LANES)
+def _archived(cloud: Cloud) -> int:
+    return audit.count_archive(cloud.factory.client("s3"), cloud.resources.bucket)
+
+
+def _dead_letters(cloud: Cloud) -> int:
+    sqs = cloud.factory.client("sqs")
+    return sum(queue_depth(sqs, cloud.resources.queues[f"{lane}-dlq"]) for lane in LANES)

@@ -1,7 +1,8 @@
-"""Plays a scenario through the whole path and records what happened."""
+"""Plays a scenario against a running stack and records what happened."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +10,20 @@ import anyio
 
 from contracts.clock import SystemClock
 from contracts.errors import ConfigError
-from contracts.messages import FLEET, MILLISECOND, Nanoseconds
+from contracts.messages import FLEET, MILLISECOND, Nanoseconds, Verdict
 from contracts.ports import Emit
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario, SqlExpect
 from thingstorm.config import Config
 from thingstorm.report.record import Latency, PhaseSpan, Record, SqlAnswer
-from thingstorm.runtime.counting import alerts_received, count, hops, quiet
+from thingstorm.runtime.counting import Counts, alerts_received, count, hops, quiet
 from thingstorm.runtime.ledger import losses, settle
 from thingstorm.runtime.refresh import Refresh, refreshing
-from thingstorm.runtime.signals import Interrupted, stop_on_signal
-from thingstorm.runtime.stack import Stack, running
+from thingstorm.runtime.remote_target import RemoteTarget
+from thingstorm.runtime.signals import Interrupted
+from thingstorm.runtime.stack import running
 from thingstorm.runtime.supervisor import supervise
+from thingstorm.runtime.target import LocalTarget, Target, Told
 
 SETTLE_SECONDS = 60.0
 """After the last message: the path moves some 500 messages a second on two cores, so this clears 30,000."""
@@ -28,11 +31,19 @@ SETTLE_SECONDS = 60.0
 JUDGE_SECONDS = 5.0
 """The last window closes a second after the last message and is judged some 0.5 s later."""
 
+PAUSE_SECONDS = 30.0
+"""How long the simulator stage stands aside at a time; asked for again while the scenario goes on."""
 
-async def play(scenario: Scenario, config: Config, *, emit: Emit, refresh: Refresh) -> Record:
-    """Run the stack, the fleet and the timeline; wait until the path is quiet; record; stop.
+Open = Callable[[Emit], AbstractAsyncContextManager[Target]]
+"""Gives the target to play against; the model's events go to the given display."""
 
-    Raises the first failure of any part, Interrupted after Ctrl-C, NotReady if the path does not become quiet.
+
+async def play(
+    scenario: Scenario, target: Open, *, emit: Emit, refresh: Refresh, stop: anyio.Event, drain_seconds: float
+) -> Record:
+    """Play the fleet and the timeline; wait until the path is quiet; record; stop.
+
+    Raises the first failure of any part, Interrupted when `stop` is set before it is over, NotReady if the path does not become quiet.
     """
     began = time.monotonic()
     emit("starting", {"what": f"the stack, then {scenario.device_count} devices"})
@@ -43,14 +54,17 @@ async def play(scenario: Scenario, config: Config, *, emit: Emit, refresh: Refre
         if not (over and event == "verdict"):
             emit(event, facts)
 
-    async with stop_on_signal() as stop, running(config, emit=tell) as stack:
+    async with target(tell) as stack:
         clock = SystemClock()
-        simulator = Simulator(
-            scenario, host=stack.broker.host, port=stack.broker.port, clock=clock, emit=emit
-        )
-        async with refreshing(lambda: hops(stack), simulator, refresh):
-            async with supervise([simulator], drain_seconds=config.drain_seconds):
-                stack.model.learn_until(simulator.started_at + scenario.train_until)
+        host, port = stack.mqtt
+        simulator = Simulator(scenario, host=host, port=port, clock=clock, emit=emit)
+        await stack.prepare(simulator.device_ids)
+        before = await count(stack)
+        await alerts_received(stack)
+        first = clock.now()
+        async with refreshing(lambda: hops(stack), stack.look, simulator, refresh):
+            async with supervise([simulator], drain_seconds=drain_seconds):
+                await stack.learn(start=first, until=simulator.started_at + scenario.train_until)
                 what = f"{scenario.device_count} devices are connected"
                 emit("ready", {"seconds": time.monotonic() - began, "what": what})
                 await _first(simulator.finished, stop)
@@ -60,12 +74,55 @@ async def play(scenario: Scenario, config: Config, *, emit: Emit, refresh: Refre
             emit("settling", {})
             ended_at = clock.now()
             await _judged(stack, ended_at)
-            await stack.delivery.flush()
-            await settle(quiet(stack), within=SETTLE_SECONDS)
-            await stack.delivery.flush()
-        record = await _record(stack, simulator, scenario, ended_at)
+            await stack.flush()
+            await settle(quiet(stack, before), within=SETTLE_SECONDS)
+            await stack.flush()
+        record = await _record(stack, simulator, scenario, before, ended_at)
         emit("stopping", {})
     return replace(record, wall_seconds=round(time.monotonic() - began, 1))
+
+
+def here(config: Config) -> Open:
+    """A stack of our own, in this process."""
+
+    @asynccontextmanager
+    async def open_target(emit: Emit) -> AsyncIterator[Target]:
+        async with running(config, emit=emit) as stack:
+            yield LocalTarget(stack)
+
+    return open_target
+
+
+def there(config: Config, *, alone: bool = True) -> Open:
+    """The stack whose stages run at the configured addresses; with `alone` its simulator stands aside meanwhile."""
+
+    @asynccontextmanager
+    async def open_target(emit: Emit) -> AsyncIterator[Target]:
+        target = RemoteTarget(config, emit=emit)
+        try:
+            await target.connect()
+            async with anyio.create_task_group() as tasks:
+                if alone:
+                    await tasks.start(_keep_aside, target)
+                yield target
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if alone:
+                    await target.pause_simulator(0)
+                await target.close()
+
+    return open_target
+
+
+async def _keep_aside(
+    target: RemoteTarget, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    await target.pause_simulator(PAUSE_SECONDS)
+    task_status.started()
+    while True:
+        await anyio.sleep(PAUSE_SECONDS / 3)
+        await target.pause_simulator(PAUSE_SECONDS)
 
 
 async def _first(*events: anyio.Event) -> None:
@@ -80,53 +137,65 @@ async def _first(*events: anyio.Event) -> None:
             tasks.start_soon(wait, event)
 
 
-async def _judged(stack: Stack, until: Nanoseconds) -> None:
+async def _judged(stack: Target, until: Nanoseconds) -> None:
     """Wait until the model has judged the window of the last message, or will not any more."""
     with anyio.move_on_after(JUDGE_SECONDS):
-        while not stack.model.verdicts or stack.model.verdicts[-1].at < until:  # noqa: ASYNC110 - once, at the end
+        while await stack.judged_until() < until:  # noqa: ASYNC110 - once, at the end
             await anyio.sleep(0.1)
 
 
-async def _record(stack: Stack, simulator: Simulator, scenario: Scenario, ended_at: Nanoseconds) -> Record:
-    ledger, distinct, dead = await count(stack, published=simulator.health().counters["published"])
+async def _record(
+    stack: Target, simulator: Simulator, scenario: Scenario, before: Counts, ended_at: Nanoseconds
+) -> Record:
+    now = await count(stack)
+    ledger = now.ledger(before, published=simulator.health().counters["published"])
     began = simulator.started_at
+    told = await stack.told(began)
     return Record(
         started_at=began,
         ended_at=ended_at,
         wall_seconds=0.0,
         phases=tuple(PhaseSpan(span.id, span.kind, span.start, span.end) for span in simulator.phases),
         labels=simulator.labels,
-        verdicts=tuple(verdict for verdict in stack.model.verdicts if verdict.at > began),
-        actions=tuple(stack.model.actions),
+        verdicts=told.verdicts,
+        actions=told.actions,
         ledger=ledger,
-        losses=losses(ledger, distinct=distinct, dead_letters=dead),
-        latency=_latency(stack),
+        losses=losses(
+            ledger,
+            distinct=now.distinct - before.distinct,
+            dead_letters=now.dead_letters - before.dead_letters,
+        ),
+        latency=_latency(told),
         answers=tuple([await _answer(stack, query) for query in scenario.expect.sql]),
-        traffic=await _traffic(stack),
+        traffic=await _traffic(stack, began),
         alerts_received=await alerts_received(stack),
     )
 
 
-def _latency(stack: Stack) -> Latency:
-    verdicts = sorted(stack.model.latencies_ms)
+def _latency(told: Told) -> Latency:
+    def took(verdict: Verdict) -> float:
+        return (verdict.decided_at - verdict.at) / MILLISECOND
+
+    verdicts = sorted(map(took, told.verdicts))
     p95 = verdicts[min(len(verdicts) - 1, int(0.95 * len(verdicts)))] if verdicts else 0.0
     return Latency(
-        data_p50_ms=round(stack.sync.latency_ms(0.5), 1),
-        data_p95_ms=round(stack.sync.latency_ms(0.95), 1),
+        data_p50_ms=round(told.data_p50_ms, 1),
+        data_p95_ms=round(told.data_p95_ms, 1),
         verdict_p95_ms=round(p95, 1),
     )
 
 
-async def _answer(stack: Stack, query: SqlExpect) -> SqlAnswer:
+async def _answer(stack: Target, query: SqlExpect) -> SqlAnswer:
     try:
-        return SqlAnswer(query.name, (await stack.view.query(query.query)).dicts())
+        return SqlAnswer(query.name, await stack.query(query.query))
     except ConfigError as error:
         return SqlAnswer(query.name, error=f"{error.what} ({error.fix})")
 
 
-async def _traffic(stack: Stack) -> tuple[tuple[Nanoseconds, int], ...]:
-    rows = await stack.view.query(
-        "SELECT epoch_ms(period_start), num_messages_received FROM device_metrics WHERE device_id = $fleet ORDER BY 1",
-        {"fleet": FLEET},
+async def _traffic(stack: Target, since: Nanoseconds) -> tuple[tuple[Nanoseconds, int], ...]:
+    rows = await stack.query(
+        "SELECT epoch_ms(period_start) AS start, num_messages_received AS messages FROM device_metrics "
+        "WHERE device_id = $fleet AND period_start >= epoch_ms(CAST($since AS BIGINT)) ORDER BY 1",
+        {"fleet": FLEET, "since": since // MILLISECOND - 1000},
     )
-    return tuple((int(start) * MILLISECOND, int(messages)) for start, messages in rows.rows)
+    return tuple((int(row["start"]) * MILLISECOND, int(row["messages"])) for row in rows)

@@ -1,6 +1,6 @@
 """Asks the stack twice a second what every hop has done, and hands it to the display."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -15,6 +15,7 @@ Hop = tuple[str, int, str]
 """A hop of the path: its name, messages so far, a remark."""
 
 AskHops = Callable[[], Sequence[Hop]]
+Look = Callable[[], Awaitable[None]]
 Refresh = Callable[[Sequence[Hop]], None]
 
 
@@ -25,19 +26,22 @@ class HasHealth(Protocol):
 
 
 @asynccontextmanager
-async def refreshing(ask: AskHops, simulator: HasHealth | None, refresh: Refresh) -> AsyncIterator[None]:
-    """Refresh the display while the body runs."""
+async def refreshing(
+    ask: AskHops, look: Look, simulator: HasHealth | None, refresh: Refresh
+) -> AsyncIterator[None]:
+    """Refresh the display while the body runs; `look` is awaited before each `ask`."""
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_refresh, ask, simulator, refresh)
+            tasks.start_soon(_refresh, ask, look, simulator, refresh)
             yield
             tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise first_error(group) from None
 
 
-async def _refresh(ask: AskHops, simulator: HasHealth | None, refresh: Refresh) -> None:
+async def _refresh(ask: AskHops, look: Look, simulator: HasHealth | None, refresh: Refresh) -> None:
     while True:
+        await look()
         published = simulator.health().counters.get("published", 0) if simulator else None
         first: list[Hop] = [("published", published, "by the devices")] if published is not None else []
         refresh([*first, *ask()])

@@ -13,6 +13,7 @@ from thingstorm.runtime.refresh import Refresh, refreshing
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.stack import running
 from thingstorm.runtime.supervisor import supervise
+from thingstorm.runtime.target import LocalTarget
 
 Ready = Callable[[dict[str, str]], None]
 
@@ -24,9 +25,11 @@ async def serve(
     async with stop_on_signal() as stop, AsyncExitStack() as parts:
         emit("starting", {"what": "the stack"})
         stack = await parts.enter_async_context(running(config, emit=emit))
+        target = LocalTarget(stack)
         if scenario is None:
-            await parts.enter_async_context(refreshing(lambda: hops(stack), None, refresh))
+            await parts.enter_async_context(refreshing(lambda: hops(target), target.look, None, refresh))
         else:
+            first = SystemClock().now()
             simulator = Simulator(
                 scenario,
                 host=stack.broker.host,
@@ -35,9 +38,9 @@ async def serve(
                 emit=emit,
                 idle_after=True,
             )
-            await parts.enter_async_context(refreshing(lambda: hops(stack), simulator, refresh))
+            await parts.enter_async_context(refreshing(lambda: hops(target), target.look, simulator, refresh))
             await parts.enter_async_context(supervise([simulator], drain_seconds=config.drain_seconds))
-            stack.model.learn_until(simulator.started_at + scenario.train_until)
+            await target.learn(start=first, until=simulator.started_at + scenario.train_until)
         ready(stack.addresses())
         await stop.wait()
         emit("stopping", {})

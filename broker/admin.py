@@ -1,0 +1,65 @@
+"""The gateway's admin port: quarantine, release and creation of devices, for the platform only (by its token)."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from contracts.messages import Json
+from contracts.ports import DeviceControl
+
+
+class Because(BaseModel):
+    """Why somebody acts."""
+
+    reason: Annotated[str, Field(max_length=500)] = "by hand"
+
+
+class NewDevice(BaseModel):
+    """A device to register; without a policy the gateway's own holds for it."""
+
+    device_id: Annotated[str, Field(min_length=1, max_length=65_535)]
+    policy: dict[str, Json] | None = None
+
+
+def require_token(app: FastAPI, token: str) -> None:
+    """Everything but `/healthz` needs `Authorization: Bearer TOKEN`."""
+    expected = f"Bearer {token}".encode()
+
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        given = request.headers.get("authorization", "").encode()
+        if request.url.path == "/healthz" or secrets.compare_digest(given, expected):
+            return await call_next(request)
+        told = {
+            "error": "the token is missing or wrong",
+            "fix": "give stages.token the same value in every stage",
+        }
+        return JSONResponse(told, 401)
+
+    app.middleware("http")(guard)
+
+
+def add_control(app: FastAPI, devices: DeviceControl) -> None:
+    """The routes that act on devices."""
+
+    @app.get("/quarantined")
+    async def quarantined() -> dict[str, Any]:
+        return {"device_ids": sorted(devices.quarantined())}
+
+    @app.post("/devices")
+    async def create(device: NewDevice) -> dict[str, str]:
+        await devices.create(device.device_id, policy=device.policy)
+        return {"device_id": device.device_id, "outcome": "done"}
+
+    @app.post("/devices/{device_id:path}/quarantine")
+    async def quarantine(device_id: str, why: Because) -> dict[str, str]:
+        await devices.quarantine(device_id, reason=why.reason)
+        return {"device_id": device_id, "outcome": "done"}
+
+    @app.post("/devices/{device_id:path}/release")
+    async def release(device_id: str) -> dict[str, str]:
+        await devices.release(device_id)
+        return {"device_id": device_id, "outcome": "done"}

@@ -1,0 +1,220 @@
+"""The stages' parts, made from the configuration: the only place that knows which concrete class stands where.
+
+The whole stack in one process and every stage as a process of its own are made of the same parts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyio import CapacityLimiter
+
+from analytics.sync import Sync
+from analytics.verdict_loop import VerdictLoop
+from analytics.view.duckdb import DuckDBView
+from broker.embedded import BrokerSettings, EmbeddedBroker
+from broker.rules_session import RulesSession
+from broker.store import Store
+from contracts.clock import Clock
+from contracts.journal import Journal
+from contracts.messages import Change, Message
+from contracts.ports import DeviceControl, Emit, Outlet, Service
+from contracts.registry import Backend, Registry
+from contracts.streams import BatchStream
+from pipeline.actions import ActionContext, Actions
+from pipeline.aws.alerts import SnsAlerts
+from pipeline.aws.provision import LANES, Resources
+from pipeline.aws.session import AWS_BACKENDS, ClientFactory
+from pipeline.changes import ChangeReader
+from pipeline.delivery import DeliveryStream
+from pipeline.ingest import make_handler
+from pipeline.router import Router
+from pipeline.rules.engine import Engine, Rule
+from pipeline.rules.sources import RuleSource
+from pipeline.worker import Worker
+from thingstorm.config import Config
+
+EVENTS_CAPACITY = 5_000
+"""Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
+
+CHANGES_CAPACITY = 10_000
+"""Stream records wait here for the view: ten full reads of a shard."""
+
+SNS_THREADS = 4
+
+BROKERS = Registry("broker backend", {"amqtt": Backend("broker.embedded:EmbeddedBroker")})
+VIEWS = Registry("view backend", {"duckdb": Backend("analytics.view.duckdb:DuckDBView")})
+
+
+def check_names(config: Config) -> None:
+    """Wrong names are told before a port is opened. Raises UnknownName."""
+    AWS_BACKENDS.get(config.aws.backend)
+    BROKERS.get(config.broker.backend)
+    VIEWS.get(config.view.backend)
+    VerdictLoop.check(config.model.detector)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The AWS services, provisioned, and what every part needs besides."""
+
+    config: Config
+    factory: ClientFactory
+    resources: Resources
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineParts:
+    """From the messages to the tables and the objects."""
+
+    routers: tuple[Router, Router]
+    workers: tuple[Worker, ...]
+    delivery: DeliveryStream
+    source: RuleSource
+
+    @property
+    def services(self) -> list[Service]:
+        """In start order: sinks first."""
+        return [*self.workers, self.delivery, self.source, *self.routers]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsParts:
+    """From the tables' streams to the verdict."""
+
+    view: DuckDBView
+    sync: Sync
+    changes: ChangeReader
+    model: VerdictLoop
+
+    @property
+    def followers(self) -> list[Service]:
+        """What keeps the view fresh, in start order."""
+        return [self.view, self.sync, self.changes]
+
+
+def make_broker(
+    config: Config,
+    *,
+    clock: Clock,
+    messages: Outlet,
+    events: Outlet,
+    store: Store | None = None,
+    rules: RulesSession | None = None,
+) -> EmbeddedBroker:
+    """The gateway."""
+    settings = BrokerSettings(host=config.broker.host, port=config.broker.port, limits=config.broker.limits)
+    backend: type[EmbeddedBroker] = BROKERS.load(config.broker.backend)
+    return backend(settings=settings, clock=clock, messages=messages, events=events, store=store, rules=rules)
+
+
+def make_pipeline(
+    cloud: Cloud,
+    rules: tuple[Rule, ...],
+    *,
+    messages: BatchStream[Message],
+    events: BatchStream[Message],
+    buffer: Path | None = None,
+) -> PipelineParts:
+    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
+    delivery = _delivery(cloud, Journal(buffer) if buffer else None)
+    engine, actions = Engine(rules), _actions(cloud, delivery)
+    source = RuleSource(
+        engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
+    )
+    routers = (
+        Router("router-messages", messages, engine, actions, clock=cloud.clock),
+        Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
+    )
+    return PipelineParts(routers, tuple(_worker(cloud, lane) for lane in LANES), delivery, source)
+
+
+def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
+    """The view, what keeps it fresh, and the model."""
+    config, clock = cloud.config, cloud.clock
+    changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
+    make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
+    view = make_view(config.view.path, memory_limit=config.view.memory_limit)
+    sync = Sync(changed, view, clock=clock)
+    changes = ChangeReader(
+        dynamodb=cloud.factory.client("dynamodb"),
+        streams=cloud.factory.client("dynamodbstreams"),
+        tables=cloud.resources.tables,
+        out=changed,
+        checkpoints=view.checkpoints,
+        clock=clock,
+    )
+    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit))
+
+
+def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
+    pipeline = cloud.config.pipeline
+    return DeliveryStream(
+        "archive",
+        s3=cloud.factory.client("s3"),
+        bucket=cloud.resources.bucket,
+        clock=cloud.clock,
+        buffer_bytes=pipeline.archive_bytes,
+        buffer_seconds=pipeline.archive_seconds,
+        journal=journal,
+    )
+
+
+def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
+    return Actions(
+        ActionContext(
+            sns=cloud.factory.client("sns"),
+            topics=cloud.resources.sns_topics,
+            streams={"archive": delivery},
+            limiter=CapacityLimiter(SNS_THREADS),
+        )
+    )
+
+
+def _worker(cloud: Cloud, lane: str) -> Worker:
+    return Worker(
+        lane,
+        sqs=cloud.factory.client("sqs"),
+        queue_url=cloud.resources.queues[lane],
+        queue_arn=cloud.resources.queue_arns[lane],
+        handler=make_handler(cloud.factory.client("dynamodb"), cloud.resources.tables),
+        clock=cloud.clock,
+        pollers=cloud.config.pipeline.pollers if lane == "telemetry" else 1,
+    )
+
+
+def _model(cloud: Cloud, view: DuckDBView, control: DeviceControl, emit: Emit) -> VerdictLoop:
+    sns_topic_arn = cloud.resources.sns_topics["alerts"]
+    alerts = SnsAlerts(sns=cloud.factory.client("sns"), sns_topic_arn=sns_topic_arn)
+    model = cloud.config.model
+    return VerdictLoop(
+        view=view,
+        clock=cloud.clock,
+        control=control,
+        alerts=[alerts],
+        detector=model.detector,
+        train_seconds=model.train_seconds,
+        max_quarantine_share=model.max_quarantine_share if model.quarantine else 0.0,
+        emit=emit,
+    )
+
+
+def streams(config: Config) -> tuple[BatchStream[Message], BatchStream[Message]]:
+    """Messages and events between the gateway and the rules of one process."""
+    return (
+        BatchStream[Message]("messages", capacity=config.broker.buffer),
+        BatchStream[Message]("events", capacity=EVENTS_CAPACITY),
+    )
+
+
+__all__: Sequence[str] = (
+    "AnalyticsParts",
+    "Cloud",
+    "PipelineParts",
+    "check_names",
+    "make_analytics",
+    "make_broker",
+    "make_pipeline",
+    "streams",
+)

@@ -1,0 +1,279 @@
+"""One stage as a process of its own: its parts, its port, restart with backoff, drain on SIGTERM.
+
+The port answers for the whole life of the process, so that `/healthz` can say why the parts are not there. What
+another process or machine may mend (a service that does not answer) is waited for; what only a person can mend in
+this process's own settings ends it with exit code 2.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from analytics.api import create_app, explain
+from analytics.api_model import Feed, add_model
+from analytics.api_server import ApiServer
+from broker.admin import add_control, require_token
+from broker.admin_client import GatewayClient
+from broker.lane import Lane
+from broker.remote import RemoteLane, RulesLink
+from broker.rules_session import RulesSession
+from broker.store import Store
+from contracts.clock import SystemClock
+from contracts.errors import BackendError, ConfigError, NotReady, ThingstormError
+from contracts.ports import Health, Service
+from pipeline.aws.provision import provision
+from pipeline.aws.session import ClientFactory
+from pipeline.rules.engine import DEFAULT_RULES, load_rules
+from simulator.scenario import Scenario
+from thingstorm import __version__
+from thingstorm.config import Config
+from thingstorm.runtime.groups import first_error
+from thingstorm.runtime.health import add_health
+from thingstorm.runtime.parts import Cloud, check_names, make_analytics, make_broker, make_pipeline
+from thingstorm.runtime.signals import stop_on_signal
+from thingstorm.runtime.simulator_stage import SimulatorStage
+from thingstorm.runtime.supervisor import DrainCut, supervise
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds before the parts are started again after a failure, doubled each time."""
+
+STEADY_SECONDS = 30.0
+"""Parts that lived so long were well: the next failure begins with the first pause again."""
+
+WATCH_SECONDS = 0.5
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a stage is made of: its services in start order, and what its port serves besides the health."""
+
+    services: list[Service]
+    app: FastAPI
+
+
+Open = Callable[[Config, Scenario | None, Tell], AbstractAsyncContextManager[Parts]]
+
+
+@dataclass(slots=True)
+class _Front:
+    """The stage's port: health always, everything else from the parts while they are there."""
+
+    stage: str
+    services: list[Service] = field(default_factory=list)
+    fault: ThingstormError | None = None
+    inner: FastAPI | None = None
+    outer: FastAPI = field(default_factory=lambda: FastAPI(openapi_url=None))
+
+    def __post_init__(self) -> None:
+        add_health(self.outer, self.health, stage=self.stage)
+
+        @self.outer.api_route("/{path:path}", methods=["GET", "POST"])
+        async def not_ready() -> JSONResponse:
+            why = self.fault.what if self.fault else "starting"
+            return JSONResponse(
+                {"error": f"the {self.stage} is not ready: {why}", "fix": "wait, or see /healthz"}, 503
+            )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        own = self.inner is None or scope.get("path") in ("/healthz", "/metrics")
+        await (self.outer if own else self.inner)(scope, receive, send)  # type: ignore[misc]  # not None unless own
+
+    def health(self) -> list[Health]:
+        if self.fault is not None:
+            return [Health(self.stage, "failed", f"{self.fault.what}; fix: {self.fault.fix}")]
+        return [service.health() for service in self.services] or [Health(self.stage, "starting")]
+
+
+async def serve_stage(stage: str, config: Config, scenario: Scenario | None, *, tell: Tell) -> None:
+    """Run until SIGINT or SIGTERM. `tell` gets a line for everything a person should know.
+
+    Raises ConfigError (exit 2), BackendError (its own port is taken, exit 3), DrainCut (exit 1).
+    """
+    _check(stage, config)
+    front = _Front(stage)
+    url = urlsplit(getattr(config.stages, stage))
+    server = ApiServer(
+        front, host=config.stages.host, port=url.port or 80, name=f"{stage} stage", setting=f"stages.{stage}"
+    )
+    watching = _telling_changes(front, tell)
+    async with stop_on_signal() as stop, supervise([server], drain_seconds=1.0), watching:
+        await _serve_until(stop, front, config, scenario, tell)
+
+
+async def _serve_until(
+    stop: anyio.Event, front: _Front, config: Config, scenario: Scenario | None, tell: Tell
+) -> None:
+    pause = FIRST_PAUSE
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            async with (
+                _STAGES[front.stage](config, scenario, tell) as parts,
+                supervise(parts.services, drain_seconds=config.drain_seconds),
+            ):
+                front.services, front.inner, front.fault = parts.services, parts.app, None
+                tell(f"{front.stage} {__version__} is up")
+                await stop.wait()
+                tell(f"{front.stage} is draining")
+        except DrainCut:
+            raise
+        except (BackendError, NotReady) as error:
+            pause = FIRST_PAUSE if time.monotonic() - began > STEADY_SECONDS else pause
+            front.fault, front.inner = error, None
+            tell(f"error: {error.what}\nfix: {error.fix} (trying again in {pause:.1f} s)")
+            with anyio.move_on_after(pause):
+                await stop.wait()
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _check(stage: str, config: Config) -> None:
+    check_names(config)
+    if not config.stages.token:
+        raise ConfigError(
+            f"the {stage} has no token: stages know each other by it",
+            fix="set THINGSTORM__STAGES__TOKEN (or stages.token) to the same value for every stage",
+        )
+    if config.aws.backend != "aws" and not config.aws.endpoint and stage != "broker":
+        raise ConfigError(
+            f"the {stage} does not know where the AWS services are",
+            fix="set THINGSTORM__AWS__ENDPOINT (or aws.endpoint), for example http://127.0.0.1:4566",
+        )
+
+
+@asynccontextmanager
+async def _telling_changes(front: _Front, tell: Tell) -> AsyncIterator[None]:
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_tell_changes, front, tell)
+            yield
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise first_error(group) from None
+
+
+async def _tell_changes(front: _Front, tell: Tell) -> None:
+    """A line when a part fails, and when it is well again; never twice the same."""
+    told: dict[str, str] = {}
+    while True:
+        await anyio.sleep(WATCH_SECONDS)
+        for one in [] if front.fault else front.health():
+            trouble = one.detail if one.state == "failed" else ""
+            if trouble != told.get(one.name, ""):
+                tell(f"{one.name}: {trouble or 'ready again'}")
+                told[one.name] = trouble
+
+
+@asynccontextmanager
+async def _broker(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
+    data, token = config.stages.data, config.stages.token
+    lanes = [
+        Lane(name, data / f"{name}.journal", capacity=config.stages.journal)
+        for name in ("messages", "events")
+    ]
+    try:
+        broker = make_broker(
+            config,
+            clock=SystemClock(),
+            messages=lanes[0],
+            events=lanes[1],
+            store=Store(data / "gateway.db"),
+            rules=RulesSession(lanes, token=token),
+        )
+        app = _app("broker", token)
+        add_control(app, broker)
+        yield Parts([broker], app)
+    finally:
+        for lane in lanes:
+            lane.close()
+
+
+@asynccontextmanager
+async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
+    rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
+    cloud = await _cloud(config)
+    messages, events = RemoteLane("messages"), RemoteLane("events")
+    parts = make_pipeline(
+        cloud, rules, messages=messages, events=events, buffer=config.stages.data / "archive.journal"
+    )
+    link = RulesLink(
+        host=config.broker.host,
+        port=config.broker.port,
+        token=config.stages.token,
+        gateway=_gateway(config),
+        lanes=(messages, events),
+        clock=cloud.clock,
+    )
+    app = _app("pipeline", config.stages.token)
+
+    @app.post("/flush")
+    async def flush() -> dict[str, str]:
+        await parts.delivery.flush()
+        return {"outcome": "done"}
+
+    yield Parts([*parts.services, link], app)
+
+
+@asynccontextmanager
+async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
+    cloud = await _cloud(config)
+    control, feed = _gateway(config), Feed()
+    parts = make_analytics(cloud, control=control, emit=feed.emit)
+    app = create_app(view=parts.view, devices=control)
+    add_model(app, model=parts.model, sync=parts.sync, feed=feed)
+    yield Parts([*parts.followers, control, parts.model], app)
+
+
+@asynccontextmanager
+async def _simulator(config: Config, scenario: Scenario | None, tell: Tell) -> AsyncIterator[Parts]:
+    if scenario is None:
+        raise ConfigError("the simulator has no scenario", fix="give one with --scenario")
+    simulator = SimulatorStage(scenario, config, tell=tell)
+    app = _app("simulator", config.stages.token)
+
+    @app.post("/pause")
+    async def pause(seconds: float = 30.0) -> dict[str, str]:
+        simulator.pause(seconds)
+        return {"outcome": "done"}
+
+    @app.get("/result")
+    async def result() -> JSONResponse:
+        return JSONResponse(simulator.result)
+
+    yield Parts([simulator], app)
+
+
+_STAGES: Mapping[str, Open] = {
+    "broker": _broker,
+    "pipeline": _pipeline,
+    "analytics": _analytics,
+    "simulator": _simulator,
+}
+
+
+def _app(stage: str, token: str) -> FastAPI:
+    app = FastAPI(title=f"thingstorm {stage}", openapi_url=None)
+    app.add_exception_handler(ThingstormError, explain)
+    require_token(app, token)
+    return app
+
+
+def _gateway(config: Config) -> GatewayClient:
+    return GatewayClient(url=config.stages.broker, token=config.stages.token, version=__version__)
+
+
+async def _cloud(config: Config) -> Cloud:
+    """The AWS services, provisioned. Raises Transient where they do not answer."""
+    aws = config.aws
+    factory = ClientFactory(backend=aws.backend, endpoint=aws.endpoint, region=aws.region)
+    resources = await to_thread.run_sync(lambda: provision(factory, prefix=aws.prefix))
+    return Cloud(config, factory, resources, SystemClock())
