@@ -88,6 +88,7 @@ ENV PATH=/opt/thingstorm/bin:$PATH \
 # cannot change itself.
 COPY --from=build /opt/thingstorm/ /opt/thingstorm/
 COPY --from=package /package/ /opt/thingstorm/
+COPY --from=package /src/thingstorm/healthcheck.py /opt/thingstorm/healthcheck.py
 
 WORKDIR /data
 USER 10001:10001
@@ -98,7 +99,9 @@ LABEL org.opencontainers.image.title="thingstorm" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION"
 
-HEALTHCHECK --interval=2s --timeout=3s --start-period=60s --retries=3 CMD ["python3", "-m", "thingstorm.healthcheck"]
+# One file of the standard library: it runs every few seconds for as long as the container does.
+HEALTHCHECK --interval=2s --timeout=3s --start-period=60s --retries=3 \
+  CMD ["python3", "-I", "-S", "/opt/thingstorm/healthcheck.py"]
 
 ENTRYPOINT ["thingstorm"]
 CMD ["--help"]

@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := .venv/bin
 
-.PHONY: help setup demo up test check fmt clean
+.PHONY: help setup demo up test compose-test check fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,12 +26,16 @@ up: setup ## The whole stack until Ctrl-C, with its addresses
 test: setup ## All tests: unit, integration, acceptance, packaging
 	$(RUN)/pytest -n 2 --dist loadfile
 
+compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
+	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose
+
 check: setup ## Lock, lint, format, types, floors
 	$(UV) lock --check --quiet
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	$(RUN)/hadolint Dockerfile
 
 fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff check --fix --quiet || true

@@ -28,7 +28,10 @@ FAULTS_IN_A_ROW = 20
 
 @dataclass(slots=True)
 class _Shard:
-    """Where we are in one shard: the iterator to use next, and the last sequence handed on."""
+    """Where we are in one shard: the iterator to use next, and the last sequence handed on.
+
+    `gap_after` is set when the records behind that sequence are gone: what they said must be scanned for.
+    """
 
     table: str
     stream_arn: str
@@ -36,6 +39,7 @@ class _Shard:
     sequence: str
     iterator: str | None = None
     closed: bool = False
+    gap_after: int | None = None
 
 
 class ChangeReader:
@@ -67,7 +71,8 @@ class ChangeReader:
         self._state: State = "starting"
         self._detail = ""
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("records", "scanned", "polls", "retries"), 0)
+        self._counters = dict.fromkeys(("records", "scanned", "resyncs", "polls", "retries"), 0)
+        self._outages = 0
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         self._checkpoints = await self._ask_checkpoints()
@@ -105,13 +110,27 @@ class ChangeReader:
         while True:
             busy = False
             for shard in [one for one in shards.values() if not one.closed]:
+                outages = self._outages
                 changes = await self._call(self._read, shard)
                 self._counters["polls"] += 1
+                if self._outages != outages:
+                    # the service may be another process now, to which our iterators mean nothing
+                    shard.iterator = None
+                await self._close_gap(collection, table, shard)
                 busy = busy or bool(changes)
                 await self._hand_on(changes, "records")
             if all(shard.closed for shard in shards.values()):
                 shards |= await self._call(self._new_shards, collection, arn, shards)
             await anyio.sleep(BUSY_SECONDS if busy else IDLE_SECONDS)
+
+    async def _close_gap(self, collection: str, table: str, shard: _Shard) -> None:
+        """Scan for what trimmed records had said: newer than all that was applied, older than all that comes."""
+        if shard.gap_after is None:
+            return
+        sequence, shard.gap_after = shard.gap_after + 1, None
+        self._counters["resyncs"] += 1
+        for changes in await self._call(self._scan, collection, table, sequence):
+            await self._hand_on(changes, "scanned")
 
     async def _hand_on(self, changes: Sequence[Change], counter: str) -> None:
         for change in changes:
@@ -128,6 +147,7 @@ class ChangeReader:
                 result = await to_thread.run_sync(translated(work), *arguments, limiter=self._limiter)
             except Transient as error:
                 faults += 1
+                self._outages += 1
                 if faults >= FAULTS_IN_A_ROW:
                     raise
                 self._detail = f"trying again: {error}"
@@ -160,13 +180,13 @@ class ChangeReader:
         width = len(shard["SequenceNumberRange"].get("StartingSequenceNumber", ""))
         return "" if sequence is None else str(sequence).zfill(width)
 
-    def _scan(self, collection: str, table: str) -> list[list[Change]]:
+    def _scan(self, collection: str, table: str, sequence: int = 0) -> list[list[Change]]:
         key = [
             one["AttributeName"]
             for one in self._dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]
         ]
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=table)
-        return [[_scanned(collection, key, item) for item in page["Items"]] for page in pages]
+        return [[_scanned(collection, key, item, sequence) for item in page["Items"]] for page in pages]
 
     def _read(self, shard: _Shard) -> list[Change]:
         if shard.iterator is None:
@@ -193,7 +213,7 @@ class ChangeReader:
                 )
                 return str(answer["ShardIterator"])
             except self._streams.exceptions.TrimmedDataAccessException:
-                shard.sequence = ""
+                shard.gap_after, shard.sequence = int(shard.sequence), ""
         return str(self._streams.get_shard_iterator(**ask, ShardIteratorType="TRIM_HORIZON")["ShardIterator"])
 
     def _applied(self, shard: _Shard) -> int:
@@ -213,9 +233,9 @@ def _change(shard: _Shard, record: Mapping[str, Any]) -> Change:
     )
 
 
-def _scanned(collection: str, key: Sequence[str], item: Mapping[str, Any]) -> Change:
+def _scanned(collection: str, key: Sequence[str], item: Mapping[str, Any], sequence: int) -> Change:
     plain = plain_item(item)
-    return Change("INSERT", collection, {name: plain[name] for name in key}, plain, None, 0)
+    return Change("INSERT", collection, {name: plain[name] for name in key}, plain, None, sequence)
 
 
 def plain_item(item: Mapping[str, Any]) -> dict[str, Json]:

@@ -46,7 +46,8 @@ def demo(
     """
     from thingstorm.runtime.scenarios import shipped
 
-    page = html or Path(tempfile.gettempdir()) / "thingstorm-demo.html"
+    # elsewhere than on the stack's own machine, perhaps in a container, nobody would find a page in /tmp
+    page = html or (None if attach else Path(tempfile.gettempdir()) / "thingstorm-demo.html")
     _play_all(
         [shipped("demo")],
         variables={},
