@@ -34,14 +34,17 @@ class GatewayClient:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Ready at once: a gateway that is not there yet is asked again, and the health says so."""
         task_status.started()
-        while True:
-            try:
-                await self.check_version()
-                self._quarantined = frozenset((await self._call("GET", "/quarantined"))["device_ids"])
-                self._state, self._detail = "ready", self._url
-            except ThingstormError as error:
-                self._state, self._detail = "failed", f"{error.what}; fix: {error.fix}"
-            await anyio.sleep(POLL_SECONDS)
+        try:
+            while True:
+                await self._poll()
+                await anyio.sleep(POLL_SECONDS)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; only for one who used the client without `run`, which does it itself."""
+        await self._client.aclose()
 
     async def drain(self) -> None:
         self._state = "draining"
@@ -75,6 +78,14 @@ class GatewayClient:
     def quarantined(self) -> frozenset[str]:
         """As known here: at most `POLL_SECONDS` old."""
         return self._quarantined
+
+    async def _poll(self) -> None:
+        try:
+            await self.check_version()
+            self._quarantined = frozenset((await self._call("GET", "/quarantined"))["device_ids"])
+            self._state, self._detail = "ready", self._url
+        except ThingstormError as error:
+            self._state, self._detail = "failed", f"{error.what}; fix: {error.fix}"
 
     async def _call(self, method: str, path: str, body: Json = None) -> dict[str, Any]:
         try:

@@ -132,14 +132,13 @@ class RulesLink:
         client = self._client = self._make_client(asyncio.get_running_loop())
         try:
             await to_thread.run_sync(lambda: client.connect(self._host, self._port, KEEP_ALIVE_SECONDS))
+            client.loop_start()
+            await self._lost.wait()
         except OSError as error:
             raise NotReady(
                 f"the broker at {self._host}:{self._port} cannot be reached: {error}",
                 fix="start it, or correct broker.host and broker.port; it is tried again",
             ) from None
-        client.loop_start()
-        try:
-            await self._lost.wait()
         finally:
             self._client = None
             with anyio.CancelScope(shield=True):

@@ -76,7 +76,8 @@ class Journal:
             try:
                 touched = self._database.executemany(statement, rows).rowcount
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if self._database.in_transaction:  # SQLite has already rolled back when the disk is full
+                    self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
         except sqlite3.Error as error:

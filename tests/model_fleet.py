@@ -6,6 +6,7 @@ Messages are Poisson (harder than a real device's almost regular ones). Every ev
 from `at` (seconds after the start) for `last` seconds.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from analytics.model import Model
 from analytics.verdict import Rules
-from analytics.windows import COUNTS, DeviceRow, Second
+from analytics.windows import CHUNK_ROWS, COUNTS, DeviceRow, Second
 from contracts.clock import ManualClock
 from contracts.messages import FLEET, SECOND, Change, Incident, Verdict
 from contracts.ports import Rows
@@ -242,13 +243,23 @@ class MemoryView:
     def _put(self, start: int, device_id: str, values: dict[str, Any]) -> None:
         self.rows[start, device_id] = {"device_id": device_id, "start_ms": start * 1000, **values}
 
-    async def query(self, _sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         if self.failures:
             raise self.failures.pop(0)
+        if "device_metrics" not in sql:
+            return self._own("models" if "FROM models" in sql else "incidents")
         since = (parameters or {})["since_ms"]
-        found = [row for key, row in sorted(self.rows.items()) if row["start_ms"] >= since]
+        found = [row for key, row in sorted(self.rows.items()) if row["start_ms"] >= since][:CHUNK_ROWS]
         names = ("device_id", "start_ms", "num_devices", "topics", *COUNTS)
         return Rows(names, tuple(tuple(row[name] for name in names) for row in found))
+
+    def _own(self, table: str) -> Rows:
+        """The model's own rows as its memory asks for them: the newest of each key, of incidents the open ones."""
+        newest = {tuple(change.key.values()): change.new for change in self.applied if change.table == table}
+        rows = [row for row in newest.values() if row is not None and row.get("closed_at") is None]
+        rows = [{**row, "actions": json.dumps(row["actions"])} if "actions" in row else row for row in rows]
+        names = tuple(rows[0]) if rows else ()
+        return Rows(names, tuple(tuple(row[name] for name in names) for row in rows))
 
     async def apply(self, changes: Sequence[Change]) -> int:
         if self.failures:
@@ -280,6 +291,9 @@ class MemoryControl:
 
     async def release(self, device_id: str) -> None:
         self.shut.pop(device_id, None)
+
+    async def create(self, device_id: str, *, policy: Mapping[str, Any] | None = None) -> None:
+        raise NotImplementedError("the model creates no devices")
 
     def quarantined(self) -> frozenset[str]:
         return frozenset(self.shut)

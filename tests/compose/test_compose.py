@@ -59,10 +59,25 @@ class Running:
             time.sleep(0.5)
         return row
 
-    def kill(self, service: str) -> None:
-        """SIGKILL to everything in the container, from within: as a crash, which the restart policy mends."""
+    def learn(self) -> None:
+        """Let the model take the next hour for clean traffic: the loads of these tests are no attacks."""
+        span = {"start": time.time_ns(), "until": time.time_ns() + 3600 * 10**9}
+        request = urllib.request.Request(
+            f"{self.api}/model/learn", json.dumps(span).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
+
+    def crash(self, service: str) -> None:
+        """SIGKILL to everything in the container, from within: a crash, which the restart policy mends."""
         container = self.compose.container(service)
         docker("exec", container, "python3", "-c", "import os; os.kill(-1, 9)", check=False)
+
+    def kill(self, service: str) -> None:
+        """SIGKILL, and a start at once: the restart policy would wait longer and longer between kills."""
+        container = self.compose.container(service)
+        docker("kill", "--signal", "KILL", container)
+        docker("start", container)
 
     def detail(self, service: str, name: str) -> str:
         """What the health of a part of a service says."""
@@ -130,7 +145,9 @@ def test_the_demo_on_demand_tells_its_story_and_exits_0(running: Running) -> Non
     assert "rollout (benign.firmware_rollout): benign_uptick" in done.stdout
     assert "8 of 8 hostile devices named, 0 innocent" in done.stdout
     assert "lost 0, duplicates 0, dead letters 0" in done.stdout
-    counts = dict(re.findall(r"^(accepted|routed|stored|viewed|archived)\s+([\d,]+)", done.stdout, re.M))
+    counts = dict(
+        re.findall(r"^(accepted|routed|stored|viewed|archived)\s+([\d,]+)", done.stdout, re.MULTILINE)
+    )
     assert len(counts) == 5
     assert len(set(counts.values())) == 1, counts
 
@@ -140,12 +157,23 @@ def test_no_container_is_root_nor_can_write_nor_has_capabilities(running: Runnin
     container = running.compose.container(service)
     assert docker("exec", container, "id", "-u") == "10001"
     status = docker("exec", container, "cat", "/proc/1/status")
-    assert re.search(r"^CapEff:\s+0+$", status, re.M)
-    assert re.search(r"^NoNewPrivs:\s+1$", status, re.M)
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
     assert "Read-only file system" in _stderr("exec", container, "touch", "/opt/thingstorm/x")
     ports = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Ports}}", container)) or {}
     bound = [one["HostIp"] for places in ports.values() for one in places or []]
     assert bound == (["127.0.0.1"] if service in ("broker", "analytics") else [])
+
+
+def test_a_crash_is_mended_by_the_restart_policy(running: Running) -> None:
+    running.learn()
+    running.crash("pipeline")
+    deadline = time.monotonic() + 30
+    container = running.compose.container("pipeline")
+    while docker("inspect", "-f", "{{.RestartCount}} {{.State.Running}}", container) != "1 true":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    running.compose.wait_healthy("pipeline")
 
 
 def test_twenty_kills_lose_and_double_nothing(running: Running) -> None:
@@ -157,18 +185,13 @@ def test_twenty_kills_lose_and_double_nothing(running: Running) -> None:
             if dice.random() < 0.7:
                 running.compose.wait_healthy(victim)
             time.sleep(dice.uniform(0, 1.5))
-            running.kill(victim)
+            running.kill(victim)  # most die at work, some while they start
         acknowledged = load.finish()
     TIMES["twenty kills"] = time.monotonic() - began
     running.compose.wait_healthy("pipeline", "analytics")
     row = running.arrived("kills", load.sent)
     assert len(acknowledged) == load.sent > 1_000
     assert row == {"n": load.sent, "messages": load.sent, "traces": load.sent}
-    restarts = [
-        int(docker("inspect", "-f", "{{.RestartCount}}", running.compose.container(one)))
-        for one in ("pipeline", "analytics")
-    ]
-    assert sum(restarts) >= KILLS * 0.7, "the kills must have hit"
 
 
 def test_a_restart_of_everything_resumes_the_view(running: Running) -> None:
@@ -198,7 +221,7 @@ def test_down_is_quick_and_leaves_nothing(running: Running) -> None:
     sizes = docker("image", "inspect", "-f", "{{.Size}}", "thingstorm:under-test")
     docker("image", "rm", "thingstorm:under-test")
     told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in TIMES.items())
-    print(f"\ncompose: {told}; image {int(sizes) / 1e6:.0f} MB")
+    print(f"\ncompose: {told}; image {int(sizes) / 1e6:.0f} MB")  # noqa: T201 - the figures of the README
 
 
 def _stderr(*arguments: str) -> str:
