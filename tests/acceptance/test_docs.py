@@ -15,14 +15,24 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-RUN_ELSEWHERE = ("thingstorm up", "thingstorm run", "thingstorm demo", ".venv/bin/thingstorm demo")
+RUN_ELSEWHERE = ("thingstorm up", "thingstorm run", "thingstorm demo", "thingstorm serve")
 """Commands that other acceptance tests run in full."""
+
+COMPOSE = {
+    "docker compose up",
+    "docker compose up --build",
+    "docker compose run --rm demo",
+    "docker compose down -v",
+}
+"""What tests/compose runs."""
 
 
 def commands(page: Path) -> list[str]:
     blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith(("thingstorm ", "make "))]
+    lines = [
+        line.split("  #")[0].removesuffix(" &").strip() for block in blocks for line in block.splitlines()
+    ]
+    return [line for line in lines if line.startswith(("thingstorm ", "make ", "docker compose "))]
 
 
 def test_every_thingstorm_command_of_the_pages_runs(up: Running, tmp_path: Path) -> None:
@@ -32,6 +42,11 @@ def test_every_thingstorm_command_of_the_pages_runs(up: Running, tmp_path: Path)
     for line in asked:
         finished = thingstorm(*shlex.split(line)[1:], "--api", up.addresses["api"], cwd=tmp_path, within=30)
         assert finished.code == 0, f"{line}: {finished.err}"
+
+
+def test_every_compose_command_of_the_pages_is_one_that_the_compose_tests_run() -> None:
+    found = {line for page in PAGES for line in commands(page) if line.startswith("docker compose ")}
+    assert found == COMPOSE
 
 
 @pytest.mark.parametrize(
@@ -46,7 +61,7 @@ def test_every_make_target_of_the_pages_exists(line: str) -> None:
 
 def test_make_help_lists_at_most_ten_targets() -> None:
     told = subprocess.run(
-        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert 5 <= len(told) <= 10
 

@@ -121,3 +121,14 @@ def test_a_restarted_analytics_knows_what_it_had_learnt(tmp_path: Path) -> None:
 def model(running: StageProcesses) -> str:
     (row,) = [one for one in running.health("analytics")["services"] if one["name"] == "model"]
     return str(row["detail"])
+
+
+def test_an_attached_run_waits_for_stages_that_start_and_not_for_ever(tmp_path: Path) -> None:
+    with stages(tmp_path) as running:
+        began = time.monotonic()
+        finished = attached(running, str(ROOT / "scenarios/demo.yaml"))
+        assert finished.returncode == 3
+        assert "waiting up to 30 s" in finished.stdout
+        assert "does not answer" in finished.stderr
+        assert "fix: start that stage" in finished.stderr
+        assert 30 <= time.monotonic() - began < 45

@@ -1,17 +1,18 @@
 """The service "model" over a view: from rows to quarantine, incident and rows of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
 import pytest
 from model_fleet import START, Fleet, MemoryAlerts, MemoryControl, MemoryView
 
-from analytics.verdict_loop import MAX_PENDING, VerdictLoop
+from analytics.verdict_loop import MAX_PENDING, RESUME_SECONDS, VerdictLoop
 from contracts.clock import ManualClock
 from contracts.errors import Terminal, Transient, UnknownName
 from contracts.messages import SECOND
 from contracts.ports import Service
+from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
 
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.anyio
 class _Stage:
     """A loop with doubles around it, fed one second at a time."""
 
-    def __init__(self, detector: str = "robust", **settings: Any) -> None:
-        self.view = MemoryView()
+    def __init__(self, detector: str = "robust", *, view: MemoryView | None = None, **settings: Any) -> None:
+        self.view = view or MemoryView()
         self.clock = ManualClock(START * SECOND)
         self.control = MemoryControl()
         self.alerts = MemoryAlerts()
@@ -191,6 +192,60 @@ async def test_the_service_runs_fits_in_the_background_and_drains() -> None:
         "model.learnt",
         "model.fitted",
     ]
+
+
+async def _until(condition: Callable[[], bool], clock: ManualClock) -> None:
+    with anyio.fail_after(10):
+        while not condition():
+            clock.advance(SECOND // 20)
+            await anyio.sleep(0.005)
+
+
+async def test_a_restarted_model_learns_the_same_span_and_tells_nobody_twice() -> None:
+    before = _Stage(train_until=None, train_seconds=15)
+    fleet, hostile = _attacked()
+    seconds = fleet.seconds(60)
+    for second in seconds[:45]:
+        before.view.add(second)
+        before.clock.set(second.end)
+        await before.loop.step()
+    assert set(before.control.shut) == hostile
+    (open_before,) = before.loop.incidents
+    after = _Stage(view=before.view, train_until=None, train_seconds=15)
+    after.control.shut = dict(before.control.shut)
+    after.clock.set(seconds[44].end)
+    async with supervise([after.loop], drain_seconds=5):
+        await _until(lambda: not after.loop.learning, after.clock)
+        for second in seconds[45:50]:
+            after.view.add(second)
+        await _until(lambda: seconds[49].end in {one.at for one in after.loop.verdicts}, after.clock)
+        assert after.loop.detector_in_use == before.loop.detector_in_use
+    assert after.alerts.told == []
+    (resumed,) = after.loop.incidents
+    assert (resumed.incident_id, resumed.opened_at) == (open_before.incident_id, open_before.opened_at)
+    assert {action.action for action in resumed.actions} == {"quarantine", "alert"}
+    (span,) = {(row["learn_from"], row["learn_until"]) for row in after.view.table("models")}
+    assert span == (START * 1000, (START + 15) * 1000)
+    oldest = min(verdict.at for verdict in after.loop.verdicts)
+    assert oldest >= seconds[44].end - RESUME_SECONDS * SECOND, "what is long past is not judged again"
+
+
+async def test_it_learns_anew_from_a_span_and_closes_what_was_open() -> None:
+    stage = _Stage()
+    fleet, hostile = _attacked()
+    await stage.feed(fleet, 45)
+    assert set(stage.control.shut) == hostile
+    now = stage.clock.now()
+    await stage.loop.learn(start=now, until=now + 20 * SECOND)
+    assert stage.loop.learning
+    assert stage.view.table("incidents")[-1]["closed_at"] is not None
+    for second in fleet.seconds(75)[45:]:
+        stage.view.add(second)
+        stage.clock.set(second.end)
+        await stage.loop.step()
+        assert stage.loop.learning == (second.end < now + 20 * SECOND)
+    assert stage.view.table("models")[-1]["learn_until"] == (now + 20 * SECOND) // 10**6
+    assert {verdict.kind for verdict in list(stage.loop.verdicts)[-5:]} == {"normal"}
 
 
 async def test_an_unknown_detector_is_refused_before_anything_runs() -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from conftest import Aws
 
 from contracts.clock import SystemClock
 from contracts.errors import Terminal
+from contracts.journal import Journal, JournalFault
 from contracts.messages import SECOND, Change, Incident, Verdict
 from contracts.streams import BatchStream
 from pipeline.aws import audit
@@ -134,7 +136,7 @@ async def test_every_message_is_stored_once_and_arrives_as_one_change(provisione
 
 async def test_a_poison_message_ends_alone_in_the_dead_letter_queue(provisioned: Aws) -> None:
     sqs, queues = provisioned.client("sqs"), provisioned.resources.queues
-    sqs.set_queue_attributes(QueueUrl=queues["telemetry"], Attributes={"VisibilityTimeout": "0"})
+    sqs.set_queue_attributes(QueueUrl=queues["telemetry"], Attributes={"VisibilityTimeout": "1"})
     one = worker(provisioned)
     async with supervise([one], drain_seconds=20):
         await to_thread.run_sync(publish, provisioned, [reading(1), "{broken", reading(2)])
@@ -234,6 +236,28 @@ async def test_a_reader_scans_what_is_there_and_resumes_from_its_checkpoint(prov
     assert change.new["message_id"] == "m3"
 
 
+async def test_what_the_stream_has_forgotten_is_scanned_for(provisioned: Aws) -> None:
+    handle = make_handler(provisioned.client("dynamodb"), provisioned.resources.tables)
+    arn = provisioned.resources.queue_arns["telemetry"]
+    records = [{"messageId": "x", "body": json.dumps(reading(n)), "eventSourceARN": arn} for n in (1, 2)]
+    assert handle({"Records": records}, None) == {"batchItemFailures": []}
+    first = BatchStream[Change]("first", capacity=100)
+    async with supervise([reader(provisioned, first)], drain_seconds=5):
+        seen = await take(first, 2)
+    oldest = min(change.sequence for change in seen)
+    again = BatchStream[Change]("again", capacity=100)
+    behind = reader(provisioned, again, {("telemetry", seen[0].shard): oldest - 10})
+    async with supervise([behind], drain_seconds=5):
+        changes = await take(again, 4)
+    assert behind.health().counters["resyncs"] == 1
+    scanned, streamed = changes[:2], changes[2:]
+    assert {change.new["message_id"] for change in scanned if change.new} == {"m1", "m2"}
+    assert {change.sequence for change in scanned} == {oldest - 9}, (
+        "newer than what was applied, older than all else"
+    )
+    assert sorted(change.sequence for change in streamed) == sorted(change.sequence for change in seen)
+
+
 def delivery(aws: Aws, **options: Any) -> DeliveryStream:
     return DeliveryStream(
         "archive", s3=aws.client("s3"), bucket=aws.resources.bucket, clock=SystemClock(), **options
@@ -269,6 +293,33 @@ async def test_records_are_archived_by_size_by_time_and_at_the_stop(provisioned:
         re.fullmatch(rf"telemetry/{moment}/archive-[\d-]+-[0-9a-f]+\.ndjson\.gz", key) for key in found
     )
     assert audit.count_archive(provisioned.client("s3"), provisioned.resources.bucket) == 32
+
+
+async def test_what_a_killed_process_had_taken_the_next_one_delivers(
+    provisioned: Aws, tmp_path: Path
+) -> None:
+    path = tmp_path / "archive"
+    killed = Journal(path)
+    stream = delivery(provisioned, buffer_seconds=60, journal=killed)
+    await stream.put([b'{"n": 1}\n', b'{"n": 2}\n'])
+    killed.close()
+    stream = delivery(provisioned, buffer_seconds=0.1, journal=Journal(path))
+    async with supervise([stream], drain_seconds=10):
+        await stream.put([b'{"n": 3}\n'])
+    assert [row["n"] for rows in objects(provisioned).values() for row in rows] == [1, 2, 3]
+    left = Journal(path)
+    assert len(left) == 0
+    left.close()
+
+
+async def test_records_the_disk_refuses_are_not_taken(provisioned: Aws, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "archive")
+    journal._database.execute("PRAGMA max_page_count = 4")
+    stream = delivery(provisioned, journal=journal)
+    with pytest.raises(JournalFault, match="full"):
+        await stream.put([b"x" * 100_000])
+    assert stream.health().buffers[0].used == 0
+    journal.close()
 
 
 async def test_a_full_buffer_makes_the_sender_wait(provisioned: Aws) -> None:

@@ -12,6 +12,7 @@ def describe(event: str, facts: Mapping[str, Any]) -> str:
 
 _SENTENCES = {
     "starting": "starting {what}",
+    "waiting": "waiting up to {seconds:.0f} s: {what}",
     "ready": "ready after {seconds:.1f} s: {what}",
     "phase_started": "▶ {id}: {kind} ({devices} devices)",
     "phase_ended": "■ {id} is over",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import anyio
 import httpx
 from anyio import to_thread
 
@@ -17,6 +18,9 @@ from thingstorm import __version__
 from thingstorm.config import Config
 from thingstorm.runtime.parts import Cloud
 from thingstorm.runtime.target import Told
+
+WAIT_SECONDS = 30.0
+"""Stages that were started a moment ago are ready after some 6 s."""
 
 TIMEOUT = httpx.Timeout(30.0, connect=2.0)
 
@@ -36,33 +40,50 @@ class RemoteTarget:
         self._cloud: Cloud | None = None
 
     async def connect(self) -> None:
-        """Check that every stage is ready and of this version, and find the AWS resources.
+        """Wait until every stage is ready and of this version, and find the AWS resources.
 
-        Raises NotReady (a stage does not answer, or says why it is not ready), ConfigError (another version).
+        Raises NotReady (after `WAIT_SECONDS` a stage still does not answer, or says why it is not ready),
+        ConfigError (another version).
         """
-        aws, stages = self._config.aws, self._stages
-        for name, url in (
-            ("broker", stages.broker),
-            ("pipeline", stages.pipeline),
-            ("analytics", stages.analytics),
-        ):
-            told = await self._call("GET", f"{url}/healthz")
-            if told.get("version") != __version__:
-                raise ConfigError(
-                    f"the {name} at {url} is version {told.get('version')}, this is {__version__}",
-                    fix="run the same image, or the same installation, for every stage",
-                )
-            if not told["ready"]:
-                why = "; ".join(
-                    f"{s['name']}: {s['detail']}" for s in told["services"] if s["state"] != "ready"
-                )
-                raise NotReady(f"the {name} at {url} is not ready: {why}", fix="wait, or mend what it says")
+        await self._wait_for_stages()
+        aws = self._config.aws
         factory = ClientFactory(backend=aws.backend, endpoint=aws.endpoint, region=aws.region)
         resources = await to_thread.run_sync(lambda: provision(factory, prefix=aws.prefix))
         self._cloud = Cloud(self._config, factory, resources, SystemClock())
-        events = (await self._call("GET", f"{stages.analytics}/model/events"))["events"]
+        events = (await self._call("GET", f"{self._stages.analytics}/model/events"))["events"]
         self._event = events[-1]["number"] if events else 0
         await self.look()
+
+    async def _wait_for_stages(self) -> None:
+        deadline = anyio.current_time() + WAIT_SECONDS
+        told = False
+        while True:
+            try:
+                return await self._check_stages()
+            except NotReady as error:
+                if anyio.current_time() > deadline:
+                    raise
+                if not told:
+                    self._emit("waiting", {"what": error.what, "seconds": WAIT_SECONDS})
+                told = True
+                await anyio.sleep(0.5)
+
+    async def _check_stages(self) -> None:
+        for name in ("broker", "pipeline", "analytics"):
+            await self._check_stage(name, getattr(self._stages, name))
+
+    async def _check_stage(self, name: str, url: str) -> None:
+        told = await self._call("GET", f"{url}/healthz")
+        if told.get("version") != __version__:
+            raise ConfigError(
+                f"the {name} at {url} is version {told.get('version')}, this is {__version__}",
+                fix="run the same image, or the same installation, for every stage",
+            )
+        if not told["ready"]:
+            why = "; ".join(
+                f"{s['name']}: {s['detail'] or s['state']}" for s in told["services"] if s["state"] != "ready"
+            )
+            raise NotReady(f"the {name} at {url} is not ready: {why}", fix="wait, or mend what it says")
 
     @property
     def cloud(self) -> Cloud:
