@@ -1,86 +1,51 @@
-"""The gateway behind amqtt's listeners: configuration, TLS and websockets are amqtt's, the data path is ours.
-
-amqtt 0.12.1 authenticates after the take-over, leaks refused sessions, hands retained messages to strangers and
-starts a task for each packet; so its handling of connections is replaced as a whole, at `stream_connected`.
-"""
+"""The gateway as a service: listeners, clock, the turns of its core, what the rules and the operator ask of it."""
 
 import asyncio
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import anyio
-from amqtt.broker import Broker
 from amqtt.errors import BrokerError
 from anyio.abc import TaskStatus
 from pydantic import BaseModel, ConfigDict
 
 from contracts.clock import Clock
-from contracts.envelope import decode, encode
 from contracts.errors import BackendError
-from contracts.messages import SECOND, Json, Message, Nanoseconds
+from contracts.messages import SECOND, Json, Nanoseconds
 from contracts.ports import Health, Outlet, State
 from contracts.streams import StreamClosed
 
-from .connection import Connection, Seams
-from .gateway import GATEWAY, Gateway
+from .conversation import Conversation, Io
+from .gateway import Gateway
+from .identity import Identity, local_identity
 from .limits import profile
 from .policy import DEVICE_DOCUMENT, OPEN_DOCUMENT, Policy
 from .rules_session import RulesSession
+from .shell import Shell
 from .store import Store
-from .topics import matches
+from .transport import Line
 
-LISTENER = "default"
-MAX_RETAINED = 10_000
-LOCAL_PRINCIPAL = "local"
-"""Who a client of the plain loopback listener is: no certificate is asked for there."""
+LISTENER, WEBSOCKET = "default", "websocket"
 
 
 class BrokerSettings(BaseModel):
-    """Where to listen and which limits hold. Port 0 lets the system choose. `period_seconds` is that of the metrics."""
+    """Where to listen and which limits hold. Port 0 lets the system choose; no port, no such listener.
+
+    `limits` names a profile, `overrides` replaces some of it. `policy` is the local principal's. `period_seconds` is
+    that of the metrics. `plugins` is amqtt's own configuration of plugins.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int = 1883
+    websocket_port: int | None = None
     limits: str = "aws"
+    overrides: Mapping[str, float] = {}
     policy: Mapping[str, Any] | None = None
     period_seconds: int = 1
-
-
-class _Shell(Broker):  # type: ignore[misc]  # amqtt publishes no types
-    """amqtt with its handling of connections replaced."""
-
-    def __init__(self, config: dict[str, Any], owner: "EmbeddedBroker") -> None:
-        super().__init__(config)
-        self._owner = owner
-
-    async def stream_connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
-    ) -> None:
-        _ = listener_name
-        await self._owner.serve(reader, writer)
-
-
-class _StreamWriter:
-    """A stream writer as a connection needs it: writes are not awaited, the transport buffers."""
-
-    def __init__(self, stream: asyncio.StreamWriter) -> None:
-        self._stream = stream
-
-    def write(self, data: bytes) -> None:
-        if not self._stream.is_closing():
-            self._stream.write(data)
-
-    async def drain(self) -> None:
-        await self._stream.drain()
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def unsent(self) -> int:
-        return self._stream.transport.get_write_buffer_size()
+    plugins: Mapping[str, Any] = {}
 
 
 class EmbeddedBroker:
@@ -99,26 +64,29 @@ class EmbeddedBroker:
         rules: RulesSession | None = None,
     ) -> None:
         """`rules` serves `messages` and `events` to another process, where they are its lanes."""
-        limits = profile(settings.limits)
+        limits = profile(settings.limits, settings.overrides)
         document = settings.policy or (DEVICE_DOCUMENT if settings.limits == "aws" else OPEN_DOCUMENT)
+        self.clock = clock
         self._settings = settings
-        self._clock = clock
         self._messages = messages
         self._events = events
-        self._gateway = Gateway(limits=limits, policy=Policy(document))
-        self._connections: dict[str, Connection] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._store = store or Store(None)
+        self._gateway = Gateway(limits=limits, accept=messages.offer_all, store=self._store)
+        self._gateway.wake = self._wake
+        self._local: Identity = local_identity(document)
         self._rules = rules
-        self._retained: dict[str, Message] = {}
+        self._lines: set[Line] = set()
+        self._turning: asyncio.Handle | None = None
+        self._unblocking: asyncio.Task[None] | None = None
         self._fault = ""
         self._recall()
-        self._shell: _Shell | None = None
+        self._shell: Shell | None = None
         self._state: State = "starting"
         self._last_progress: Nanoseconds = 0
         self._pauses = 0
         self.host = settings.host
         self.port = settings.port
+        self.websocket_port = settings.websocket_port
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         await self._listen()
@@ -134,13 +102,12 @@ class EmbeddedBroker:
         """No new connection, no further publish; what was accepted and counted is in the streams."""
         self._state = "draining"
         if self._shell is not None:
-            for server in self._shell._servers.values():  # noqa: SLF001 - amqtt has no way to only stop listening
-                server.instance.close()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        now = self._clock.now()
+            self._shell.close_listeners()
+        await self._close_all()
+        now = self.clock.now()
+        while self._gateway.fanout.waiting:
+            await self._messages.room()
+            self._gateway.turn(now)
         self._gateway.tick(now)
         for event in self._gateway.take_events():
             await self._events.put(event)
@@ -148,15 +115,17 @@ class EmbeddedBroker:
         await self._events.join()
 
     def health(self) -> Health:
+        gateway = self._gateway
         counters = {
-            **self._gateway.counters,
+            **gateway.counters,
             "pauses": self._pauses,
-            "quarantined": len(self._gateway.quarantined()),
+            "quarantined": len(gateway.quarantined()),
         }
+        fault = self._fault or gateway.fanout.fault
         return Health(
             self.name,
-            "failed" if self._fault else self._state,
-            self._fault or f"{self.host}:{self.port}, {len(self._connections)} connections",
+            "failed" if fault else self._state,
+            fault or f"{self.host}:{self.port}, {gateway.connections} connections",
             self._last_progress,
             (self._messages.gauge(), self._events.gauge()),
             counters,
@@ -164,23 +133,29 @@ class EmbeddedBroker:
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         """From the platform to devices: republish actions, commands."""
-        now = self._clock.now()
-        message = Message(f"{now:016x}platform", "", GATEWAY, topic, payload, qos, retain, now)
-        self._deliver(message)
+        self._gateway.platform_publish(topic, payload, self.clock.now(), qos=qos, retain=retain)
 
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         """Refuse the device from now on, then close its connection. Idempotent."""
         self._store.put("quarantined", device_id, reason.encode())
-        self._gateway.quarantine(device_id, reason, self._clock.now())
-        if (connection := self._connections.pop(device_id, None)) is not None:
-            connection.kick()
-        self._hand_on_events()
+        self._gateway.quarantine(device_id, reason, self.clock.now())
+        await self._hand_on_events()
 
     async def release(self, device_id: str) -> None:
         """Let the device come back. Idempotent."""
         self._store.remove("quarantined", device_id)
-        self._gateway.release(device_id, self._clock.now())
-        self._hand_on_events()
+        self._gateway.release(device_id, self.clock.now())
+        await self._hand_on_events()
+
+    async def disconnect(
+        self, client_id: str, *, clean_session: bool = False, prevent_will: bool = False
+    ) -> bool:
+        """AWS's DeleteConnection: close the connection; the client may come back. False: it was not connected."""
+        closed = self._gateway.close_connection(
+            client_id, self.clock.now(), clean_session=clean_session, prevent_will=prevent_will
+        )
+        await self._hand_on_events()
+        return closed
 
     async def create(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> None:
         """Register the device, with a policy document of its own or the gateway's. Raises ConfigError."""
@@ -190,39 +165,30 @@ class EmbeddedBroker:
     def quarantined(self) -> frozenset[str]:
         return self._gateway.quarantined()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one accepted socket to its end."""
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        peer = writer.get_extra_info("peername")
-        connection = Connection(
-            reader,
-            _StreamWriter(writer),
-            source_ip=str(peer[0]) if peer else "",
-            gateway=self._gateway,
-            clock=self._clock,
-            seams=Seams(
-                self._accept,
-                self._opened,
-                self._closed,
-                self._subscribed,
-                lambda _: LOCAL_PRINCIPAL,
-                self._rules,
-            ),
+    def converse(self, io: Io, *, source_ip: str, certificate: bytes | None) -> Conversation:
+        """A new conversation, on the plain listeners with the local principal."""
+        _ = certificate
+        return Conversation(
+            self._gateway,
+            io,
+            identity=self._local,
+            source_ip=source_ip,
+            now=self.clock.now(),
+            platform=self._rules,
         )
-        try:
-            await connection.serve()
-        except asyncio.CancelledError:
-            # only our own stop cancels; asyncio's stream callback would report a cancelled task as a failure
-            return
+
+    def opened(self, line: Line) -> None:
+        self._lines.add(line)
+
+    def closed(self, line: Line) -> None:
+        self._lines.discard(line)
 
     async def _listen(self) -> None:
-        logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # it tells a failed start, and so do we
-        logging.getLogger("transitions").setLevel(logging.ERROR)
-        config = {"listeners": {LISTENER: {"type": "tcp", "bind": f"{self.host}:{self.port}"}}, "plugins": {}}
-        self._shell = _Shell(config, self)
+        listeners: dict[str, Any] = {LISTENER: {"type": "tcp", "bind": f"{self.host}:{self.port}"}}
+        if self.websocket_port is not None:
+            listeners[WEBSOCKET] = {"type": "ws", "bind": f"{self.host}:{self.websocket_port}"}
+        config = {"listeners": listeners, "plugins": dict(self._settings.plugins)}
+        self._shell = Shell(config, self)
         try:
             await self._shell.start()
         except (BrokerError, OSError) as error:
@@ -230,69 +196,81 @@ class EmbeddedBroker:
                 f"the broker cannot listen on {self.host}:{self.port}: {error}",
                 fix="stop what uses the port, or set broker.port (0 lets the system choose)",
             ) from None
-        server = self._shell._servers[LISTENER].instance  # noqa: SLF001 - the only way to the bound port
-        self.port = int(server.sockets[0].getsockname()[1])
+        self.port = self._shell.port_of(LISTENER)
+        if self.websocket_port is not None:
+            self.websocket_port = self._shell.port_of(WEBSOCKET)
+
+    async def _close_all(self) -> None:
+        now = self.clock.now()
+        for line in list(self._lines):
+            line.conversation.end("SERVER_INITIATED_DISCONNECT", now)
+        with anyio.move_on_after(1.0):
+            while self._lines:  # noqa: ASYNC110 - sockets close within a turn or two
+                await anyio.sleep(0.01)
 
     async def _stop(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._close_all()
+        if self._unblocking is not None:
+            self._unblocking.cancel()
+            await asyncio.wait([self._unblocking])
+        if self._turning is not None:
+            self._turning.cancel()
         if self._shell is not None:
             await self._shell.shutdown()
         self._store.close()
         self._state = "stopped"
 
+    def _wake(self) -> None:
+        """A turn follows, after everything that can be read now was read."""
+        if self._turning is None:
+            self._turning = asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = None
+        now = self.clock.now()
+        self._gateway.turn(now)
+        self._last_progress = now
+        if self._gateway.fanout.blocked and self._unblocking is None:
+            self._pauses += 1
+            self._unblocking = asyncio.create_task(self._unblock(), name="broker-unblock")
+
+    async def _unblock(self) -> None:
+        """Wait for room at the rules, until nobody is held any more."""
+        try:
+            while self._gateway.fanout.blocked:
+                await self._messages.room()
+                self._gateway.turn(self.clock.now())
+        except StreamClosed:
+            return  # the stack is stopping: nothing is acknowledged any more
+        except BackendError as error:
+            self._fault = error.what
+        finally:
+            self._unblocking = None
+
     async def _tick_for_ever(self) -> None:
         """Close a metrics period at every whole second of the clock."""
         period = self._settings.period_seconds * SECOND
-        self._gateway.tick(self._clock.now() // period * period)
+        self._gateway.tick(self.clock.now() // period * period)
         while True:
-            end = self._clock.now() // period * period + period
-            await self._clock.sleep_until(end)
+            end = self.clock.now() // period * period + period
+            await self.clock.sleep_until(end)
             self._gateway.tick(end)
-            self._hand_on_events()
+            for line in list(self._lines):
+                line.conversation.check(end)
+            await self._hand_on_events()
 
-    def _hand_on_events(self) -> None:
+    async def _hand_on_events(self) -> None:
         """Into the stream what fits; what does not is counted: a later period must not wait for an earlier one."""
-        for event in self._gateway.take_events():
-            try:
-                kept = self._events.offer(event)
-            except BackendError as error:
-                kept, self._fault = False, error.what
-            if not kept:
-                self._gateway.counters["events_dropped"] += 1
-
-    async def _accept(self, message: Message) -> None:
+        events = self._gateway.take_events()
         try:
-            if not self._messages.offer(message):
-                self._pauses += 1
-                await self._messages.put(message)
-        except StreamClosed:
-            raise ConnectionError("the gateway is stopping") from None
+            kept = self._events.offer_all(events) if events else 0
+            self._fault = ""
         except BackendError as error:
-            # not kept, so not acknowledged: the device sends it again
-            self._fault = error.what
-            raise ConnectionError(error.what) from None
-        self._fault = ""
-        self._last_progress = message.received_at
-        self._deliver(message)
-
-    def _deliver(self, message: Message) -> None:
-        if message.retain:
-            self._retain(message)
-        parent = self._gateway.limits.parent_matches_multilevel
-        for connection in list(self._connections.values()):
-            session = connection.session
-            if session is None or not session.subscriptions:
-                continue
-            granted = [
-                qos
-                for name, qos in session.subscriptions.items()
-                if matches(name, message.topic, parent=parent)
-            ]
-            if granted and self._gateway.may_receive(session, message.topic):
-                connection.deliver(message, min(max(granted), message.qos))
+            kept, self._fault = 0, error.what
+        self._gateway.counters["events_dropped"] += len(events) - kept
+        if self._shell is not None:
+            for event in events:
+                await self._shell.tell_plugins(event)
 
     def _recall(self) -> None:
         """What an earlier process of this gateway kept."""
@@ -300,47 +278,4 @@ class EmbeddedBroker:
             policy = json.loads(document)
             self._gateway.create(device_id, Policy(policy) if policy is not None else None)
         for device_id, reason in self._store.all("quarantined").items():
-            self._gateway.quarantine(device_id, reason.decode(), self._clock.now())
-        for body in self._store.all("retained").values():
-            self._retained.update((message.topic, message) for message in decode(body))
-
-    def _retain(self, message: Message) -> None:
-        try:
-            self._keep_retained(message)
-        except BackendError as error:
-            self._fault = error.what
-
-    def _keep_retained(self, message: Message) -> None:
-        if not message.payload:
-            self._retained.pop(message.topic, None)
-            self._store.remove("retained", message.topic)
-        elif message.topic in self._retained or len(self._retained) < MAX_RETAINED:
-            self._retained[message.topic] = message
-            self._store.put("retained", message.topic, encode(message))
-
-    def _subscribed(self, connection: Connection, topic_filter: str, qos: int) -> None:
-        """AWS IoT Core hands retained messages to exact filters only."""
-        limits = self._gateway.limits
-        if limits.wildcard_gets_retained:
-            topics = [
-                t for t in self._retained if matches(topic_filter, t, parent=limits.parent_matches_multilevel)
-            ]
-        else:
-            topics = [topic_filter] if topic_filter in self._retained else []
-        for topic in topics:
-            message = self._retained[topic]
-            connection.deliver(message, min(qos, message.qos), retained=True)
-
-    def _opened(self, connection: Connection) -> None:
-        if connection.session is not None:
-            older = self._connections.get(connection.session.client_id)
-            self._connections[connection.session.client_id] = connection
-            if older is not None:
-                older.kick()
-        self._hand_on_events()
-
-    def _closed(self, connection: Connection) -> None:
-        gone = [client_id for client_id, one in self._connections.items() if one is connection]
-        for client_id in gone:
-            del self._connections[client_id]
-        self._hand_on_events()
+            self._gateway.quarantine(device_id, reason.decode(), self.clock.now())

@@ -1,390 +1,543 @@
 """The gateway's core: decides about connects, publishes and subscriptions. No sockets, no clock, no tasks.
 
 Every method takes the time and returns a decision; what happened besides waits in `take_events`. Invariants: a
-client id has at most one live session; a quarantined client id has none; every accepted connect is followed by
-exactly one disconnect; the metrics count exactly what was decided.
+client id has at most one live connection; a quarantined client id has none; every accepted connect is followed by
+exactly one disconnect; the metrics count exactly what was decided; who is refused disturbs nobody.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from contracts.errors import ConfigError
-from contracts.messages import LifecycleEvent, LifecycleKind, Message, Nanoseconds
+from contracts.messages import SECOND, Message, Nanoseconds, PublishProperties
 
-from . import lifecycle, metrics
+from .codes import (
+    FAILURE,
+    FILTER_INVALID,
+    ID_NOT_VALID,
+    IDENTIFIERS_NOT_SUPPORTED,
+    NO_SUBSCRIPTION_EXISTED,
+    NOT_AUTHORIZED,
+    PACKET_TOO_LARGE,
+    QOS_NOT_SUPPORTED,
+    QUOTA_EXCEEDED,
+    RATE_EXCEEDED,
+    SERVER_BUSY,
+    SUCCESS,
+    TOPIC_INVALID,
+    DisconnectReason,
+)
+from .fanout import Accept, Fanout, Publisher, Route
+from .identity import Identity
 from .limits import Limits, TokenBucket
-from .policy import Action, Policy
+from .metrics import Metrics
+from .packets import V3, Connect, Filter, Subscribe, Will
+from .policy import Permissions, Policy
+from .reporter import GATEWAY, METRICS_TOPIC, MessageIds, Reporter
+from .retained import Retained
+from .session import Link, Outgoing, Session
+from .sessions import Sessions
+from .store import Store
+from .subscriptions import Subscription, SubscriptionTree, plain_filter
 from .topics import filter_fault, name_fault
 
-METRICS_TOPIC = "$thingstorm/metrics"
-GATEWAY = "$gateway"
-MAX_EVENTS = 10_000
-"""Events that nobody took: more than a second of a reconnect storm of 5,000 devices."""
+COUNTERS = (
+    "accepted",
+    "refused",
+    "throttled",
+    "delayed",
+    "connects",
+    "connect_refused",
+    "disconnects",
+    "delivered",
+    "dropped",
+    "events_dropped",
+    "sessions_expired",
+)
 
-MAX_VERSIONS = 100_000
-"""Client ids whose connects are numbered (`versionNumber`); a flood of invented ids starts the count anew."""
 
-DisconnectReason: TypeAlias = Literal[
-    "AUTH_ERROR",
-    "CLIENT_ERROR",
-    "CLIENT_INITIATED_DISCONNECT",
-    "CONNECTION_LOST",
-    "DUPLICATE_CLIENTID",
-    "FORBIDDEN_ACCESS",
-    "MQTT_KEEP_ALIVE_TIMEOUT",
-    "SERVER_INITIATED_DISCONNECT",
-    "API_INITIATED_DISCONNECT",
-]
+class Connection(Publisher, Link, Protocol):
+    """A live connection as the gateway sees it."""
 
-ACCEPTED, IDENTIFIER_REJECTED, NOT_AUTHORIZED = 0, 2, 5
-"""CONNACK return codes of MQTT 3.1.1."""
+    session: Session | None
+    will: Will | None
 
-FAILURE = 0x80
-"""SUBACK return code of a refused filter."""
+    def end(self, reason: DisconnectReason, now: Nanoseconds) -> None:
+        """Close it; the gateway has ended its session."""
+        ...
+
+    def throttled(self, packet_id: int, qos: int) -> None:
+        """A publish was discarded, being over the rate."""
+        ...
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What a CONNECT says, and where it came from. `principal` is empty if nobody could be authenticated."""
+    """A CONNECT, who authenticated (None: nobody), and where it came from."""
 
-    client_id: str
-    principal: str
+    packet: Connect
+    identity: Identity | None
     source_ip: str
-    keep_alive: int
-
-
-@dataclass(slots=True)
-class Session:
-    """A live connection, as far as decisions need it."""
-
-    session_id: str
-    client_id: str
-    principal: str
-    source_ip: str
-    bucket: TokenBucket
-    keep_alive: int
-    version: int
-    subscriptions: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The connect is accepted; `taken_over` is the older session of the same client id, to be closed."""
+    """The connect is accepted; `resumed`: the client finds its session as it left it."""
 
     session: Session
-    taken_over: Session | None
+    resumed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The connect is refused with this CONNACK code."""
+    """The connect is refused with this reason code of MQTT 5."""
 
     code: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The publish is accepted as this message."""
-
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Discarded:
-    """The publish is dropped and the connection goes on (AWS discards what exceeds the rate)."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Close:
-    """The connection is to be closed for this reason."""
+    """The connection is to be closed for this reason; `code` is what a client of MQTT 5 is told."""
 
     reason: DisconnectReason
     detail: str
+    code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _DueWill:
+    session: Session
+    will: Will
+    due: Nanoseconds
 
 
 class Gateway:
     """The decisions of AWS IoT Core's message broker for one endpoint."""
 
-    def __init__(self, *, limits: Limits, policy: Policy) -> None:
-        self._limits = limits
-        self._policy = policy
-        self._own_policies: dict[str, Policy] = {}
-        self._sessions: dict[str, Session] = {}
-        self._quarantined: set[str] = set()
-        self._metrics = metrics.Metrics()
-        self._events: deque[Message] = deque()
-        self._period_start: Nanoseconds | None = None
-        self._serial = 0
-        self._versions: dict[str, int] = {}
-        self.counters = dict.fromkeys(
-            (
-                "accepted",
-                "refused",
-                "throttled",
-                "connects",
-                "connect_refused",
-                "disconnects",
-                "delivered",
-                "events_dropped",
-            ),
-            0,
+    def __init__(self, *, limits: Limits, accept: Accept, store: Store | None = None) -> None:
+        """`accept` hands messages on to the rules and says how many of them were taken."""
+        self.limits = limits
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.metrics = Metrics()
+        self.tree = SubscriptionTree(parent_matches_multilevel=limits.parent_matches_multilevel)
+        self.retained = Retained(limits=limits, store=store or Store(None))
+        self.fanout = Fanout(
+            tree=self.tree,
+            retained=self.retained,
+            limits=limits,
+            metrics=self.metrics,
+            counters=self.counters,
+            accept=accept,
         )
+        self.wake: Callable[[], None] = lambda: None
+        """Called when there is something to hand on or to write, so that a turn follows."""
+        self._ids = MessageIds()
+        self._reporter = Reporter(ids=self._ids, counters=self.counters, show=self._show)
+        self._sessions = Sessions(limits=limits, tree=self.tree, counters=self.counters)
+        self._live: dict[str, Connection] = {}
+        self._wills: dict[str, _DueWill] = {}
+        self._own_policies: dict[str, Policy] = {}
+        self._quarantined: set[str] = set()
+        self._connects = TokenBucket(limits.connects_per_second, 0)
+        self._writing: list[Connection] = []
 
     @property
-    def limits(self) -> Limits:
-        return self._limits
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._live)
 
     def quarantined(self) -> frozenset[str]:
         return frozenset(self._quarantined)
 
     def session(self, client_id: str) -> Session | None:
-        """The live session of a client id."""
+        """The session of a client id, connected or not."""
         return self._sessions.get(client_id)
 
-    def connect(self, request: ConnectRequest, now: Nanoseconds) -> Connected | Refused:
+    def connection(self, client_id: str) -> Connection | None:
+        """The live connection of a client id."""
+        return self._live.get(client_id)
+
+    def connect(
+        self, request: ConnectRequest, connection: Connection, now: Nanoseconds
+    ) -> Connected | Refused:
         """Decide about a CONNECT. Who is refused disturbs nobody: the check comes before the take-over."""
-        counts = self._metrics.of(request.client_id)
+        client_id = request.packet.client_id or self._assigned_id(request.packet, now)
+        counts = self.metrics.of(client_id)
         counts.num_connection_attempts += 1
-        if refused := self._refusal(request):
-            if refused.code == NOT_AUTHORIZED and request.principal:
+        decided = self._decide(client_id, request, now)
+        if isinstance(decided, Refused):
+            if decided.code == NOT_AUTHORIZED and request.identity is not None:
                 counts.num_authorization_failures += 1
-            else:
+            elif decided.code != RATE_EXCEEDED:
                 counts.num_authentication_failures += 1
             self.counters["connect_refused"] += 1
-            self._tell(
-                "connect_failed", request.client_id, now, source_ip=request.source_ip, reason=refused.reason
+            self._reporter.tell(
+                "connect_failed", client_id, now, source_ip=request.source_ip, reason=decided.reason
             )
-            return refused
-        older = self._sessions.get(request.client_id)
-        if older is not None:
-            self.disconnect(older, "DUPLICATE_CLIENTID", now)
-        session = self._open(request, now)
-        self._metrics.of(request.client_id).num_connects += 1
+            return decided
+        self._take_over(client_id, now)
+        connected = self._open(client_id, request, connection, decided, now)
+        counts.num_connects += 1
         self.counters["connects"] += 1
-        self._tell_session("connected", session, now)
-        return Connected(session, older)
+        return connected
 
     def publish(
-        self, session: Session, *, topic: str, payload: bytes, qos: int, retain: bool, now: Nanoseconds
-    ) -> Accepted | Discarded | Close:
-        """Decide about a PUBLISH of a live session."""
-        counts = self._metrics.of(session.client_id)
-        if qos > self._limits.max_qos:
-            return self._refuse(Close("CLIENT_ERROR", f"QoS {qos} is not supported"))
-        if len(payload) > self._limits.payload_bytes:
-            return self._refuse(Close("CLIENT_ERROR", f"payload of {len(payload)} bytes"))
-        if fault := name_fault(topic, self._limits):
-            return self._refuse(Close("CLIENT_ERROR", fault))
-        if not self._allows("iot:Publish", f"topic/{topic}", session.client_id):
-            counts.num_authorization_failures += 1
-            return self._refuse(Close("FORBIDDEN_ACCESS", f"may not publish to {topic}"))
+        self,
+        connection: Connection,
+        route: Route,
+        *,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        packet_id: int,
+        properties: PublishProperties | None,
+        now: Nanoseconds,
+    ) -> Close | None:
+        """Take a PUBLISH of a live session, or say why not. Over the rate it is discarded and not acknowledged."""
+        session = connection.session
+        if session is None:
+            return Close("CLIENT_ERROR", "no session")
+        if session.period != self.metrics.period:
+            session.counts = self.metrics.of(session.client_id)
+            session.period = self.metrics.period
+        counts = session.counts
+        if route.fault or retain or qos > self.limits.max_qos or len(payload) > self.limits.payload_bytes:
+            fault = self._publish_fault(route, payload, qos, retain=retain)
+            if fault is not None:
+                counts.num_authorization_failures += fault.reason == "FORBIDDEN_ACCESS"
+                return self._refuse(fault)
         if not session.bucket.take(now):
             counts.num_throttled += 1
             self.counters["throttled"] += 1
-            return Discarded("over the publish rate")
-        counts.received(topic, len(payload))
+            connection.throttled(packet_id, qos)
+            return None
+        counts.received(route.topic, len(payload))
         self.counters["accepted"] += 1
-        return Accepted(
-            Message(
-                message_id=self._next_id(now),
-                client_id=session.client_id,
-                principal=session.principal,
-                topic=topic,
-                payload=payload,
-                qos=qos,
-                retain=retain,
-                received_at=now,
-                source_ip=session.source_ip,
-            )
+        self._ids.serial += 1
+        message = Message(
+            f"{now:016x}{self._ids.serial & 0xFFFFFF:06x}",
+            session.client_id,
+            session.principal,
+            route.topic,
+            payload,
+            qos,
+            retain,
+            now,
+            session.source_ip,
+            properties,
         )
+        self.fanout.put(connection, packet_id, message, route, now)
+        self.wake()
+        return None
 
-    def subscribe(
-        self, session: Session, filters: Sequence[tuple[str, int]], now: Nanoseconds
-    ) -> tuple[int, ...] | Close:
-        """SUBACK return codes, one a filter, or the end of the connection."""
-        if len(filters) > self._limits.filters_per_subscribe:
-            return self._refuse(Close("CLIENT_ERROR", f"{len(filters)} filters in one SUBSCRIBE"))
-        codes = tuple(self._subscribe_one(session, topic_filter, qos) for topic_filter, qos in filters)
-        granted = tuple(name for (name, _), code in zip(filters, codes, strict=True) if code != FAILURE)
+    def route(self, session: Session, topic: str) -> Route:
+        """What this session may do with the topic, and who gets it."""
+        route = Route(topic)
+        if fault := name_fault(topic, self.limits):
+            route.fault, route.generation = fault, self.tree.generation
+            return route
+        resource = f"topic/{topic}"
+        if not session.permissions.allows("iot:Publish", resource):
+            route.fault, route.reason = f"may not publish to {topic}", "FORBIDDEN_ACCESS"
+        route.retainable = session.permissions.allows("iot:RetainPublish", resource)
+        self.fanout.renew(route, publisher=session)
+        return route
+
+    def subscribe(self, session: Session, packet: Subscribe, now: Nanoseconds) -> tuple[int, ...] | Close:
+        """Reason codes, one a filter, or the end of the connection. Retained messages are sent by `send_retained`."""
+        if len(packet.filters) > self.limits.filters_per_subscribe:
+            what = f"{len(packet.filters)} filters in one SUBSCRIBE"
+            return self._refuse(Close("CLIENT_ERROR", what, QUOTA_EXCEEDED))
+        if packet.identifier and not self.limits.subscription_identifiers:
+            what = "subscription identifiers are not supported"
+            return self._refuse(Close("CLIENT_ERROR", what, IDENTIFIERS_NOT_SUPPORTED))
+        codes = tuple(self._subscribe_one(session, one, packet.identifier) for one in packet.filters)
+        granted = tuple(one.name for one, code in zip(packet.filters, codes, strict=True) if code < FAILURE)
+        self.counters["refused"] += len(codes) - len(granted)
         if granted:
-            self._tell_session("subscribed", session, now, topics=granted)
+            self._reporter.tell_session("subscribed", session, now, topics=granted)
         return codes
 
-    def unsubscribe(self, session: Session, filters: Sequence[str], now: Nanoseconds) -> None:
-        """Forget these filters."""
-        gone = tuple(name for name in filters if session.subscriptions.pop(name, None) is not None)
+    def send_retained(
+        self,
+        session: Session,
+        packet: Subscribe,
+        *,
+        codes: Sequence[int],
+        fresh: frozenset[str],
+        now: Nanoseconds,
+    ) -> None:
+        """What retained messages a SUBSCRIBE brings; `fresh` are the filters that were not subscribed to before."""
+        identifiers = (packet.identifier,) if packet.identifier else ()
+        for one, code in zip(packet.filters, codes, strict=True):
+            wanted = one.retain_handling == 0 or (one.retain_handling == 1 and one.name in fresh)
+            if code >= FAILURE or not wanted or plain_filter(one.name)[0]:
+                continue
+            for message in self.retained.of(one.name, now):
+                if session.permissions.allows("iot:Receive", f"topic/{message.topic}"):
+                    qos = min(code, message.qos)
+                    session.deliver(Outgoing(message, qos, retain=True, identifiers=identifiers), now)
+
+    def unsubscribe(self, session: Session, filters: Sequence[str], now: Nanoseconds) -> tuple[int, ...]:
+        """Forget these filters; a reason code each."""
+        gone = []
+        codes = []
+        for name in filters:
+            subscription = session.subscriptions.pop(name, None)
+            codes.append(NO_SUBSCRIPTION_EXISTED if subscription is None else SUCCESS)
+            if subscription is not None:
+                self.tree.remove(subscription)
+                gone.append(name)
         if gone:
-            self._tell_session("unsubscribed", session, now, topics=gone)
+            self._reporter.tell_session("unsubscribed", session, now, topics=tuple(gone))
+        return tuple(codes)
 
-    def may_receive(self, session: Session, topic: str) -> bool:
-        """Whether the policy lets the session receive from the topic."""
-        return self._allows("iot:Receive", f"topic/{topic}", session.client_id)
-
-    def delivered(self, session: Session) -> None:
-        """Count a message sent to a subscriber."""
-        self._metrics.of(session.client_id).num_messages_sent += 1
-        self.counters["delivered"] += 1
-
-    def disconnect(self, session: Session, reason: DisconnectReason, now: Nanoseconds) -> None:
-        """End a session. A session that is not live any more ended before: nothing happens."""
-        if self._sessions.get(session.client_id) is not session:
+    def disconnect(self, connection: Connection, reason: DisconnectReason, now: Nanoseconds) -> None:
+        """End a connection's session, or keep it for the client's next one. A second call does nothing."""
+        session = connection.session
+        if session is None or self._live.get(session.client_id) is not connection:
             return
-        del self._sessions[session.client_id]
-        self._metrics.of(session.client_id).num_disconnects += 1
+        del self._live[session.client_id]
+        connection.session = None
+        self.metrics.of(session.client_id).num_disconnects += 1
         self.counters["disconnects"] += 1
-        self._tell_session("disconnected", session, now, reason=reason)
+        self._reporter.tell_session("disconnected", session, now, reason=reason)
+        self._sessions.leave(session, now)
+        if connection.will is not None and reason != "CLIENT_INITIATED_DISCONNECT":
+            self._will(session, connection.will, now)
 
-    def quarantine(self, client_id: str, reason: str, now: Nanoseconds) -> Session | None:
-        """Refuse the client id from now on; the live session that is to be closed, if any."""
+    def close_connection(
+        self, client_id: str, now: Nanoseconds, *, clean_session: bool = False, prevent_will: bool = False
+    ) -> bool:
+        """AWS's DeleteConnection: disconnect a client, which may come back. False: it is not connected."""
+        connection = self._live.get(client_id)
+        if connection is not None:
+            connection.will = None if prevent_will else connection.will
+            self.disconnect(connection, "API_INITIATED_DISCONNECT", now)
+            connection.end("API_INITIATED_DISCONNECT", now)
+        if clean_session and (session := self._sessions.get(client_id)) is not None:
+            self._sessions.forget(session)
+        return connection is not None
+
+    def quarantine(self, client_id: str, reason: str, now: Nanoseconds) -> None:
+        """Refuse the client id from now on, then close its connection; its will is not published, its session ends."""
         if client_id not in self._quarantined:
             self._quarantined.add(client_id)
-            self._tell("quarantined", client_id, now, reason=reason)
-        session = self._sessions.get(client_id)
-        if session is not None:
-            self.disconnect(session, "API_INITIATED_DISCONNECT", now)
-        return session
+            self._reporter.tell("quarantined", client_id, now, reason=reason)
+        self._wills.pop(client_id, None)
+        self.close_connection(client_id, now, clean_session=True, prevent_will=True)
 
     def release(self, client_id: str, now: Nanoseconds) -> None:
         """Let the client id come back."""
         if client_id in self._quarantined:
             self._quarantined.remove(client_id)
-            self._tell("released", client_id, now, reason="released")
+            self._reporter.tell("released", client_id, now, reason="released")
 
     def create(self, client_id: str, policy: Policy | None) -> None:
         """Register a device, with a policy of its own or the gateway's. Raises ConfigError for an impossible id."""
         if fault := self._id_fault(client_id):
             raise ConfigError(
                 f"device id '{client_id[:200]}': {fault}",
-                fix=f"choose 1 to {self._limits.client_id_bytes} bytes that do not begin with $",
+                fix=f"choose 1 to {self.limits.client_id_bytes} bytes that do not begin with $",
             )
         self._own_policies.pop(client_id, None)
         if policy is not None:
             self._own_policies[client_id] = policy
 
+    def identify(self, identity: Identity, now: Nanoseconds) -> None:
+        """What the registry says of a principal has changed: its connections follow it at once, or end."""
+        for client_id, connection in list(self._live.items()):
+            session = connection.session
+            if session is None or session.principal != identity.principal.principal_id:
+                continue
+            session.permissions = self._bind(identity, client_id, session.source_ip)
+            self.tree.generation += 1
+            may = session.permissions.allows("iot:Connect", f"client/{client_id}")
+            if not (identity.principal.active and may):
+                self.disconnect(connection, "AUTH_ERROR", now)
+                connection.end("AUTH_ERROR", now)
+
+    def platform_publish(
+        self, topic: str, payload: bytes, now: Nanoseconds, *, qos: int = 0, retain: bool = False
+    ) -> None:
+        """From the platform to devices: commands, answers, republish actions. The rules do not see it."""
+        message = Message(self._ids.next(now), "", GATEWAY, topic, payload, qos, retain, now)
+        self.fanout.deliver(message, self.fanout.route(topic, publisher=None), now)
+        self.wake()
+
     def tick(self, now: Nanoseconds) -> None:
-        """Close the metrics period that ends at `now` and publish its rows; also when nothing happened."""
-        start = now if self._period_start is None else self._period_start
-        if now > start:
-            rows = self._metrics.close(start=start, end=now)
-            for body in metrics.payloads(rows):
-                self._publish_event(METRICS_TOPIC, body, now)
-        self._period_start = now
+        """Close the metrics period that ends at `now` and publish its rows; end what is over."""
+        self._reporter.close_period(self.metrics, now)
+        for session in self._sessions.expired(now):
+            if (due := self._wills.pop(session.client_id, None)) is not None:
+                self._publish_will(session, due.will, now)
+        for client_id, due in list(self._wills.items()):
+            if now >= due.due:
+                del self._wills[client_id]
+                self._publish_will(due.session, due.will, now)
+        for connection in list(self._live.values()):
+            if connection.session is not None and connection.session.waiting:
+                connection.session.send_waiting(now)
+
+    def writing(self, connection: Connection) -> None:
+        """The connection has something to write at the end of the turn."""
+        self._writing.append(connection)
+        if len(self._writing) == 1:
+            self.wake()
+
+    def turn(self, now: Nanoseconds) -> None:
+        """Hand on what was published, then write what is to be written: to each connection at once."""
+        self.fanout.hand_on(now)
+        writing, self._writing = self._writing, []
+        for connection in writing:
+            connection.flush()
 
     def take_events(self) -> list[Message]:
         """What the gateway itself published since the last call, oldest first."""
-        events = list(self._events)
-        self._events.clear()
-        return events
+        return self._reporter.take()
 
-    def _refusal(self, request: ConnectRequest) -> Refused | None:
-        client_id = request.client_id
+    def _publish_fault(self, route: Route, payload: bytes, qos: int, *, retain: bool) -> Close | None:
+        if route.fault:
+            code = NOT_AUTHORIZED if route.reason == "FORBIDDEN_ACCESS" else TOPIC_INVALID
+            return Close(route.reason, route.fault, code)
+        if qos > self.limits.max_qos:
+            return Close("CLIENT_ERROR", f"QoS {qos} is not supported", QOS_NOT_SUPPORTED)
+        if len(payload) > self.limits.payload_bytes:
+            return Close("CLIENT_ERROR", f"payload of {len(payload)} bytes", PACKET_TOO_LARGE)
+        if retain and not route.retainable:
+            return Close("FORBIDDEN_ACCESS", f"may not retain on {route.topic}", NOT_AUTHORIZED)
+        return None
+
+    def _decide(self, client_id: str, request: ConnectRequest, now: Nanoseconds) -> Permissions | Refused:
+        """What the client may do once it is connected, or why it may not connect."""
+        identity = request.identity
         if fault := self._id_fault(client_id):
-            return Refused(IDENTIFIER_REJECTED, fault)
-        if not request.principal:
-            return Refused(NOT_AUTHORIZED, "nobody authenticated")
+            return Refused(ID_NOT_VALID, fault)
+        if identity is None or not identity.principal.active:
+            return Refused(
+                NOT_AUTHORIZED, "the certificate is not active" if identity else "nobody authenticated"
+            )
         if client_id in self._quarantined:
             return Refused(NOT_AUTHORIZED, "in quarantine")
-        if not self._allows("iot:Connect", f"client/{client_id}", client_id):
+        permissions = self._bind(identity, client_id, request.source_ip)
+        if not permissions.allows("iot:Connect", f"client/{client_id}"):
             return Refused(NOT_AUTHORIZED, "the policy does not allow it")
+        return self._overload(client_id, now) or permissions
+
+    def _overload(self, client_id: str, now: Nanoseconds) -> Refused | None:
+        if not self._connects.take(now):
+            return Refused(RATE_EXCEEDED, "over the connect rate")
+        if len(self._live) >= self.limits.connections and client_id not in self._live:
+            return Refused(SERVER_BUSY, "too many connections")
         return None
+
+    def _bind(self, identity: Identity, client_id: str, source_ip: str) -> Permissions:
+        own = self._own_policies.get(client_id) if identity.local else None
+        return identity.bind(client_id=client_id, source_ip=source_ip, own=own)
 
     def _id_fault(self, client_id: str) -> str:
         size = len(client_id.encode("utf-8", "surrogatepass"))
-        impossible = not client_id or client_id.startswith("$") or size > self._limits.client_id_bytes
+        impossible = not client_id or client_id.startswith("$") or size > self.limits.client_id_bytes
         return "client id is empty, reserved or too long" if impossible else ""
 
-    def _allows(self, action: Action, resource: str, client_id: str) -> bool:
-        policy = self._own_policies.get(client_id, self._policy)
-        return policy.allows(action, resource, client_id=client_id)
+    def _assigned_id(self, packet: Connect, now: Nanoseconds) -> str:
+        """A client of MQTT 5 may leave its id to the server; empty where that is not possible."""
+        if packet.level == V3 and not (self.limits.empty_client_id and packet.clean_start):
+            return ""
+        return f"assigned-{self._ids.next(now)}"
 
-    def _open(self, request: ConnectRequest, now: Nanoseconds) -> Session:
-        self._serial += 1
-        if len(self._versions) >= MAX_VERSIONS:
-            self._versions.clear()
-        version = self._versions[request.client_id] = self._versions.get(request.client_id, -1) + 1
-        session = Session(
-            session_id=f"{now:016x}{self._serial:06x}",
-            client_id=request.client_id,
-            principal=request.principal,
-            source_ip=request.source_ip,
-            bucket=TokenBucket(self._limits.publishes_per_second, now),
-            keep_alive=self._keep_alive(request.keep_alive),
-            version=version,
-        )
-        self._sessions[request.client_id] = session
-        return session
+    def _take_over(self, client_id: str, now: Nanoseconds) -> None:
+        older = self._live.get(client_id)
+        if older is not None:
+            self.disconnect(older, "DUPLICATE_CLIENTID", now)
+            older.end("DUPLICATE_CLIENTID", now)
 
-    def _keep_alive(self, asked: int) -> int:
-        """AWS takes 0 and what is above the most as the most, and raises what is below the least."""
-        if not 0 < asked <= self._limits.keep_alive_most:
-            return self._limits.keep_alive_most
-        return max(asked, self._limits.keep_alive_least)
+    def _open(
+        self,
+        client_id: str,
+        request: ConnectRequest,
+        connection: Connection,
+        permissions: Permissions,
+        now: Nanoseconds,
+    ) -> Connected:
+        session, resumed = self._sessions.open(client_id, request.packet, permissions, now)
+        due = self._wills.pop(client_id, None)
+        if due is not None and not resumed:
+            self._publish_will(due.session, due.will, now)
+        session.principal = request.identity.principal.principal_id if request.identity else ""
+        session.source_ip = request.source_ip
+        session.session_id = self._ids.next(now)
+        session.link = connection
+        self._live[client_id] = connection
+        connection.session = session
+        connection.will = request.packet.will
+        self._reporter.tell_session("connected", session, now)
+        return Connected(session, resumed)
 
-    def _subscribe_one(self, session: Session, topic_filter: str, qos: int) -> int:
-        full = (
-            len(session.subscriptions) >= self._limits.subscriptions
-            and topic_filter not in session.subscriptions
-        )
-        if full or filter_fault(topic_filter, self._limits):
-            self.counters["refused"] += 1
-            return FAILURE
-        if not self._allows("iot:Subscribe", f"topicfilter/{topic_filter}", session.client_id):
-            self._metrics.of(session.client_id).num_authorization_failures += 1
-            self.counters["refused"] += 1
-            return FAILURE
-        session.subscriptions[topic_filter] = granted = min(qos, self._limits.max_qos)
+    def _subscribe_one(self, session: Session, wanted: Filter, identifier: int) -> int:
+        name = wanted.name
+        if filter_fault(name, self.limits):
+            return FILTER_INVALID
+        if name not in session.subscriptions and len(session.subscriptions) >= self.limits.subscriptions:
+            return QUOTA_EXCEEDED
+        group, topic_filter = plain_filter(name)
+        if not session.permissions.allows("iot:Subscribe", f"topicfilter/{topic_filter}"):
+            self.metrics.of(session.client_id).num_authorization_failures += 1
+            return NOT_AUTHORIZED
+        granted = min(wanted.qos, self.limits.max_qos)
+        subscription = Subscription(session, wanted, granted, identifier, group)
+        session.subscriptions[name] = subscription
+        self.tree.add(subscription)
         return granted
 
     def _refuse(self, close: Close) -> Close:
         self.counters["refused"] += 1
         return close
 
-    def _next_id(self, now: Nanoseconds) -> str:
-        """Time-ordered and unique: 16 hex digits of nanoseconds, 6 of a counter."""
-        self._serial += 1
-        return f"{now:016x}{self._serial & 0xFFFFFF:06x}"
+    def _will(self, session: Session, will: Will, now: Nanoseconds) -> None:
+        """Now, or when its delay or the session is over, whichever comes first."""
+        delay = min(float(will.delay), session.expiry)
+        if delay <= 0:
+            self._publish_will(session, will, now)
+        else:
+            self._wills[session.client_id] = _DueWill(session, will, now + int(delay * SECOND))
 
-    def _tell(
-        self, kind: LifecycleKind, client_id: str, now: Nanoseconds, *, reason: str, source_ip: str = ""
-    ) -> None:
-        self._publish_lifecycle(LifecycleEvent(kind, client_id, now, source_ip=source_ip, reason=reason))
-
-    def _tell_session(
-        self,
-        kind: LifecycleKind,
-        session: Session,
-        now: Nanoseconds,
-        *,
-        reason: str = "",
-        topics: tuple[str, ...] = (),
-    ) -> None:
-        self._publish_lifecycle(
-            LifecycleEvent(
-                kind,
-                session.client_id,
-                now,
-                principal=session.principal,
-                source_ip=session.source_ip,
-                session_id=session.session_id,
-                version=session.version,
-                reason=reason,
-                client_initiated=reason == "CLIENT_INITIATED_DISCONNECT",
-                topics=topics,
-            )
-        )
-
-    def _publish_lifecycle(self, event: LifecycleEvent) -> None:
-        self._publish_event(lifecycle.topic_of(event), lifecycle.payload_of(event), event.at)
-
-    def _publish_event(self, topic: str, payload: bytes, now: Nanoseconds) -> None:
-        if len(self._events) >= MAX_EVENTS:
-            self.counters["events_dropped"] += 1
+    def _publish_will(self, session: Session, will: Will, now: Nanoseconds) -> None:
+        route = self.route(session, will.topic)
+        forbidden = self._publish_fault(route, will.payload, will.qos, retain=will.retain)
+        if session.client_id in self._quarantined or forbidden:
+            self.counters["refused"] += 1
             return
-        self._events.append(
-            Message(self._next_id(now), "", GATEWAY, topic, payload, 1, retain=False, received_at=now)
+        self.metrics.of(session.client_id).received(will.topic, len(will.payload))
+        self.counters["accepted"] += 1
+        message = Message(
+            self._ids.next(now),
+            session.client_id,
+            session.principal,
+            will.topic,
+            will.payload,
+            will.qos,
+            will.retain,
+            now,
+            session.source_ip,
+            will.properties,
         )
+        self.fanout.put(None, 0, message, route, now)
+        self.wake()
+
+    def _show(self, message: Message) -> None:
+        """An event of the gateway to whoever subscribed to it; the platform's own are not for devices."""
+        if self.tree.size and message.topic.startswith("$aws/"):
+            self.fanout.deliver(
+                message, self.fanout.route(message.topic, publisher=None), message.received_at
+            )
+        self.wake()
+
+
+__all__ = ["GATEWAY", "METRICS_TOPIC", "Close", "Connected", "Gateway", "Refused"]

@@ -6,7 +6,7 @@ the subscriber begins again at the oldest message not acknowledged.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import anyio
@@ -50,24 +50,34 @@ class Lane:
 
     def offer(self, message: Message) -> bool:
         """Keep the message if there is room. Raises JournalFault: then it is not kept and must not be acknowledged."""
-        if len(self._journal) >= self._capacity:
-            return False
+        return self.offer_all((message,)) == 1
+
+    def offer_all(self, messages: Sequence[Message]) -> int:
+        """Keep the first of these, as many as there is room for, in one transaction. Raises JournalFault: none is kept."""
+        count = min(len(messages), self._capacity - len(self._journal))
+        if count <= 0:
+            return 0
         try:
-            self._journal.append((encode(message),))
+            self._journal.append([encode(message) for message in messages[:count]])
         except JournalFault as fault:
             self.fault = fault.what
             raise
         self.fault = ""
         self._highest = max(self._highest, len(self._journal))
         self._pump_soon()
-        return True
+        return count
+
+    async def room(self) -> None:
+        """Return when one message can be kept."""
+        while len(self._journal) >= self._capacity:
+            if self._room.is_set():
+                self._room = anyio.Event()
+            await self._room.wait()
 
     async def put(self, message: Message) -> None:
         """Keep the message, waiting for room."""
         while not self.offer(message):
-            if self._room.is_set():
-                self._room = anyio.Event()
-            await self._room.wait()
+            await self.room()
 
     async def join(self) -> None:
         """Nothing to wait for: what is not acknowledged is on the disk, and sent after the next start."""

@@ -45,9 +45,10 @@ _SUMS = [f.name for f in fields(Counts) if f.name.startswith("num_") or f.name =
 
 
 class Metrics:
-    """Counts until the period is closed; `of` gives the counters to add to."""
+    """Counts until the period is closed; `of` gives the counters to add to while `period` stays the same."""
 
     def __init__(self) -> None:
+        self.period = 0
         self._devices: dict[str, Counts] = {}
         self._others = Counts()
 
@@ -62,6 +63,7 @@ class Metrics:
 
     def close(self, *, start: Nanoseconds, end: Nanoseconds) -> list[CloudMetric]:
         """The rows of the period, the fleet's last; counting starts again at zero."""
+        self.period += 1
         devices, others = self._devices, self._others
         self._devices, self._others = {}, Counts()
         rows = [_row(device_id, counts, start, end) for device_id, counts in devices.items()]

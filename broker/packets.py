@@ -1,45 +1,50 @@
-"""MQTT 3.1.1 packets: bytes in, values out, and back. No sockets.
+"""MQTT packets of 3.1.1 and 5: bytes in, values out, and back. No sockets.
 
-Source: OASIS MQTT Version 3.1.1, chapters 2 and 3. Only what a server reads and writes is here.
+Source: OASIS MQTT Version 3.1.1 and Version 5.0, chapters 2 and 3. Only what a server reads and writes is here.
 """
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-CONNECT, CONNACK, PUBLISH, PUBACK = 1, 2, 3, 4
-SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 8, 9, 10, 11
-PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
+from contracts.messages import PublishProperties
 
-PROTOCOL_LEVEL = 4
-MAX_REMAINING = 268_435_455
-"""Four length bytes of seven bits: 128**4 - 1."""
+from . import properties
+from .codes import UNSUPPORTED_VERSION
+from .properties import Properties
+from .wire import PROTOCOL_ERROR, FieldReader, MalformedPacket, variable
+from .wire import text as text_field
 
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
+SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = range(8, 16)
 
-class MalformedPacket(Exception):
-    """The bytes are no MQTT 3.1.1 packet, or one that a client may not send."""
+V3, V5 = 4, 5
+"""Protocol levels of MQTT 3.1.1 and MQTT 5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the server publishes when the connection is lost."""
+    """What the server publishes when the connection is lost, `delay` seconds later."""
 
     topic: str
     payload: bytes
     qos: int
     retain: bool
+    delay: int = 0
+    properties: PublishProperties | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
     level: int
     client_id: str
-    clean_session: bool
+    clean_start: bool
     keep_alive: int
-    will: Will | None
-    username: str | None
-    password: bytes | None
+    will: Will | None = None
+    username: str | None = None
+    password: bytes | None = None
+    properties: Properties = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +55,34 @@ class Publish:
     retain: bool
     duplicate: bool
     packet_id: int
+    properties: Properties = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class PubAck:
+class Acknowledgement:
+    """PUBACK, PUBREC, PUBREL or PUBCOMP, as `kind` says."""
+
+    kind: int
     packet_id: int
+    code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One entry of a SUBSCRIBE with its options; those of MQTT 3.1.1 are the defaults."""
+
+    name: str
+    qos: int
+    no_local: bool = False
+    retain_as_published: bool = False
+    retain_handling: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
     packet_id: int
-    filters: tuple[tuple[str, int], ...]
+    filters: tuple[Filter, ...]
+    identifier: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,203 +98,206 @@ class PingReq:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    pass
+    code: int = 0
+    session_expiry: int | None = None
 
 
-Packet: TypeAlias = Connect | Publish | PubAck | Subscribe | Unsubscribe | PingReq | Disconnect
+Packet: TypeAlias = Connect | Publish | Acknowledgement | Subscribe | Unsubscribe | PingReq | Disconnect
 
 
-class Parser:
-    """Takes bytes as they come, gives whole packets. Holds at most one packet of `max_bytes`."""
-
-    def __init__(self, *, max_bytes: int) -> None:
-        self._buffer = bytearray()
-        self._max_bytes = max_bytes
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """All packets that are complete now. Raises MalformedPacket."""
-        self._buffer += data
-        packets: list[Packet] = []
-        start = 0
-        while (frame := self._frame(start)) is not None:
-            header, body_start, end = frame
-            packets.append(_parse(header, bytes(self._buffer[body_start:end])))
-            start = end
-        del self._buffer[:start]
-        return packets
-
-    def _frame(self, start: int) -> tuple[int, int, int] | None:
-        """Header byte, where the body starts, where it ends; None while the packet is not whole."""
-        length, shift, place = 0, 0, start + 1
-        while True:
-            if place >= len(self._buffer):
-                return None
-            byte = self._buffer[place]
-            length |= (byte & 0x7F) << shift
-            place += 1
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 21:
-                raise MalformedPacket("remaining length of more than four bytes")
-        if length > self._max_bytes:
-            raise MalformedPacket(f"packet of {length} bytes")
-        end = place + length
-        return (self._buffer[start], place, end) if end <= len(self._buffer) else None
-
-
-class _Reader:
-    """Reads the fields of one packet's body."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._place = 0
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def number(self) -> int:
-        return int.from_bytes(self.take(2), "big")
-
-    def data(self) -> bytes:
-        return self.take(self.number())
-
-    def text(self) -> str:
-        try:
-            return self.data().decode()
-        except UnicodeDecodeError as error:
-            raise MalformedPacket("text that is not UTF-8") from error
-
-    def take(self, count: int) -> bytes:
-        part = self._body[self._place : self._place + count]
-        if len(part) != count:
-            raise MalformedPacket("packet shorter than its fields")
-        self._place += count
-        return part
-
-    def rest(self) -> bytes:
-        return self.take(len(self._body) - self._place)
-
-    @property
-    def done(self) -> bool:
-        return self._place == len(self._body)
-
-
-def _parse(header: int, body: bytes) -> Packet:
+def parse(header: int, body: bytes, *, level: int) -> Packet:
+    """One packet of a client that speaks `level`. Raises MalformedPacket."""
     kind, flags = header >> 4, header & 0x0F
     if kind == PUBLISH:
-        return _publish(flags, body)
-    if flags != (2 if kind in (SUBSCRIBE, UNSUBSCRIBE) else 0):
+        return _publish(flags, body, level)
+    if flags != (2 if kind in (SUBSCRIBE, UNSUBSCRIBE, PUBREL) else 0):
         raise MalformedPacket("reserved header flags are set")
+    if PUBACK <= kind <= PUBCOMP:
+        return _acknowledgement(kind, FieldReader(body), level)
     if kind not in _PARSERS:
-        raise MalformedPacket(f"packet type {kind} is not for a server")
-    return _PARSERS[kind](_Reader(body))
+        raise MalformedPacket(f"packet type {kind} is not for a server", code=PROTOCOL_ERROR)
+    return _PARSERS[kind](FieldReader(body), level)
 
 
-def _publish(flags: int, body: bytes) -> Publish:
+def _publish(flags: int, body: bytes, level: int) -> Publish:
     qos = flags >> 1 & 3
-    if qos == 3:
-        raise MalformedPacket("QoS 3")
-    reader = _Reader(body)
+    duplicate = bool(flags & 8)
+    if qos == 3 or (duplicate and not qos):
+        raise MalformedPacket("QoS 3, or a duplicate at QoS 0")
+    reader = FieldReader(body)
     topic = reader.text()
-    packet_id = reader.number() if qos else 0
-    if qos and not packet_id:
-        raise MalformedPacket("packet id 0")
-    return Publish(topic, reader.rest(), qos, bool(flags & 1), bool(flags & 8), packet_id)
+    packet_id = _packet_id(reader) if qos else 0
+    found = properties.read(reader, "PUBLISH") if level == V5 else {}
+    return Publish(topic, reader.rest(), qos, bool(flags & 1), duplicate, packet_id, found)
 
 
-def _connect(reader: _Reader) -> Connect:
-    if reader.text() != "MQTT":
-        raise MalformedPacket("protocol name is not MQTT")
-    level, flags, keep_alive = reader.byte(), reader.byte(), reader.number()
-    if level != PROTOCOL_LEVEL:
-        return Connect(level, "", clean_session=True, keep_alive=0, will=None, username=None, password=None)
-    if flags & 1:
-        raise MalformedPacket("reserved connect flag is set")
+def _packet_id(reader: FieldReader) -> int:
+    packet_id = reader.two()
+    if not packet_id:
+        raise MalformedPacket("packet id 0", code=PROTOCOL_ERROR)
+    return packet_id
+
+
+def _acknowledgement(kind: int, reader: FieldReader, level: int) -> Acknowledgement:
+    packet_id = _packet_id(reader)
+    code = 0
+    if level == V5 and not reader.done:
+        code = reader.byte()
+        properties.read_optional(reader, "acknowledgement")
+    reader.end()
+    return Acknowledgement(kind, packet_id, code)
+
+
+def _connect(reader: FieldReader, _level: int) -> Connect:
+    name, level = reader.text(), reader.byte()
+    if name != "MQTT" or level not in (V3, V5):
+        raise MalformedPacket(f"protocol {name[:20]} level {level}", code=UNSUPPORTED_VERSION)
+    flags, keep_alive = reader.byte(), reader.two()
+    _check_connect_flags(flags, level)
+    found = properties.read(reader, "CONNECT") if level == V5 else {}
     client_id = reader.text()
-    will = _will(flags, reader) if flags & 4 else None
+    will = _will(flags, reader, level) if flags & 4 else None
     username = reader.text() if flags & 0x80 else None
     password = reader.data() if flags & 0x40 else None
-    return Connect(level, client_id, bool(flags & 2), keep_alive, will, username, password)
+    reader.end()
+    return Connect(level, client_id, bool(flags & 2), keep_alive, will, username, password, found)
 
 
-def _will(flags: int, reader: _Reader) -> Will:
+def _check_connect_flags(flags: int, level: int) -> None:
+    if flags & 1:
+        raise MalformedPacket("reserved connect flag is set")
+    if not flags & 4 and flags & 0x38:
+        raise MalformedPacket("flags of a will without a will")
+    if level == V3 and flags & 0x40 and not flags & 0x80:
+        raise MalformedPacket("password without a user name")
+
+
+def _will(flags: int, reader: FieldReader, level: int) -> Will:
     qos = flags >> 3 & 3
     if qos == 3:
         raise MalformedPacket("will with QoS 3")
+    found = properties.read(reader, "will") if level == V5 else {}
     topic = reader.text()
-    return Will(topic, reader.data(), qos, bool(flags & 0x20))
+    return Will(
+        topic,
+        reader.data(),
+        qos,
+        bool(flags & 0x20),
+        found.get("will_delay", 0),
+        properties.of_message(found),
+    )
 
 
-def _subscribe(reader: _Reader) -> Subscribe:
-    packet_id = reader.number()
-    filters: list[tuple[str, int]] = []
+def _subscribe(reader: FieldReader, level: int) -> Subscribe:
+    packet_id = _packet_id(reader)
+    found = properties.read(reader, "SUBSCRIBE") if level == V5 else {}
+    identifiers = found.get("subscription_identifier", (0,))
+    filters: list[Filter] = []
     while not reader.done:
-        topic_filter, qos = reader.text(), reader.byte()
-        if qos > 2:
-            raise MalformedPacket(f"requested QoS {qos}")
-        filters.append((topic_filter, qos))
-    if not filters or not packet_id:
-        raise MalformedPacket("SUBSCRIBE without a filter or packet id")
-    return Subscribe(packet_id, tuple(filters))
+        filters.append(_filter(reader.text(), reader.byte(), level))
+    if not filters or len(identifiers) > 1:
+        raise MalformedPacket("SUBSCRIBE without a filter, or with two identifiers", code=PROTOCOL_ERROR)
+    return Subscribe(packet_id, tuple(filters), identifiers[0])
 
 
-def _unsubscribe(reader: _Reader) -> Unsubscribe:
-    packet_id = reader.number()
+def _filter(name: str, options: int, level: int) -> Filter:
+    qos, handling = options & 3, options >> 4 & 3
+    if qos == 3 or handling == 3 or options & (0xC0 if level == V5 else 0xFC):
+        raise MalformedPacket(f"subscription options {options:#x}", code=PROTOCOL_ERROR)
+    if options & 4 and name.startswith("$share/"):
+        raise MalformedPacket("no local on a shared subscription", code=PROTOCOL_ERROR)
+    return Filter(name, qos, bool(options & 4), bool(options & 8), handling)
+
+
+def _unsubscribe(reader: FieldReader, level: int) -> Unsubscribe:
+    packet_id = _packet_id(reader)
+    if level == V5:
+        properties.read(reader, "UNSUBSCRIBE")
     filters: list[str] = []
     while not reader.done:
         filters.append(reader.text())
-    if not filters or not packet_id:
-        raise MalformedPacket("UNSUBSCRIBE without a filter or packet id")
+    if not filters:
+        raise MalformedPacket("UNSUBSCRIBE without a filter", code=PROTOCOL_ERROR)
     return Unsubscribe(packet_id, tuple(filters))
 
 
-_PARSERS: dict[int, Callable[[_Reader], Packet]] = {
+def _pingreq(reader: FieldReader, _level: int) -> PingReq:
+    reader.end()
+    return PingReq()
+
+
+def _disconnect(reader: FieldReader, level: int) -> Disconnect:
+    code = 0
+    found: Properties = {}
+    if level == V5 and not reader.done:
+        code = reader.byte()
+        found = properties.read_optional(reader, "DISCONNECT")
+    reader.end()
+    return Disconnect(code, found.get("session_expiry"))
+
+
+_PARSERS: dict[int, Callable[[FieldReader, int], Packet]] = {
     CONNECT: _connect,
-    PUBACK: lambda reader: PubAck(reader.number()),
     SUBSCRIBE: _subscribe,
     UNSUBSCRIBE: _unsubscribe,
-    PINGREQ: lambda _: PingReq(),
-    DISCONNECT: lambda _: Disconnect(),
+    PINGREQ: _pingreq,
+    DISCONNECT: _disconnect,
 }
 
+PINGRESP_BYTES = bytes((PINGRESP << 4, 0))
 
-def connack(code: int, *, session_present: bool = False) -> bytes:
-    """CONNACK with its return code."""
-    return bytes((CONNACK << 4, 2, session_present, code))
+
+def _packet(kind: int, body: bytes) -> bytes:
+    return bytes((kind << 4,)) + variable(len(body)) + body
+
+
+def connack(
+    code: int, *, level: int = V3, session_present: bool = False, told: list[tuple[str, Any]] | None = None
+) -> bytes:
+    """CONNACK; `told` are its properties, which MQTT 5 alone has."""
+    more = properties.write(told or ()) if level == V5 else b""
+    return _packet(CONNACK, bytes((session_present, code)) + more)
+
+
+def acknowledgement(kind: int, packet_id: int, *, level: int = V3, code: int = 0) -> bytes:
+    """PUBACK, PUBREC, PUBREL, PUBCOMP; only MQTT 5 tells a code."""
+    header = kind << 4 | (2 if kind == PUBREL else 0)
+    if level == V5 and code:
+        return struct.pack(">BBHB", header, 3, packet_id, code)
+    return struct.pack(">BBH", header, 2, packet_id)
 
 
 def puback(packet_id: int) -> bytes:
-    return struct.pack(">BBH", PUBACK << 4, 2, packet_id)
+    return acknowledgement(PUBACK, packet_id)
 
 
-def suback(packet_id: int, codes: tuple[int, ...]) -> bytes:
-    return bytes((SUBACK << 4,)) + _length(2 + len(codes)) + struct.pack(">H", packet_id) + bytes(codes)
+def suback(packet_id: int, codes: tuple[int, ...], *, level: int = V3) -> bytes:
+    none = b"\0" if level == V5 else b""
+    return _packet(SUBACK, struct.pack(">H", packet_id) + none + bytes(codes))
 
 
-def unsuback(packet_id: int) -> bytes:
-    return struct.pack(">BBH", UNSUBACK << 4, 2, packet_id)
+def unsuback(packet_id: int, codes: tuple[int, ...] = (), *, level: int = V3) -> bytes:
+    told = b"\0" + bytes(codes) if level == V5 else b""
+    return _packet(UNSUBACK, struct.pack(">H", packet_id) + told)
 
 
-def pingresp() -> bytes:
-    return bytes((PINGRESP << 4, 0))
+def disconnect(code: int, *, reason: str = "") -> bytes:
+    """The server's DISCONNECT, which MQTT 5 alone has."""
+    return _packet(DISCONNECT, bytes((code,)) + properties.write([("reason", reason or None)]))
 
 
 def publish(
-    topic: str, payload: bytes, *, qos: int, retain: bool, packet_id: int, duplicate: bool = False
+    topic: str,
+    payload: bytes,
+    *,
+    qos: int,
+    retain: bool,
+    packet_id: int,
+    duplicate: bool = False,
+    told: bytes = b"",
 ) -> bytes:
-    """PUBLISH; `packet_id` counts at QoS 1 only."""
-    name = topic.encode()
+    """PUBLISH; `packet_id` counts above QoS 0 only; `told` are its properties, already written."""
+    name = text_field(topic)
     header = PUBLISH << 4 | duplicate << 3 | qos << 1 | retain
-    tail = struct.pack(">H", packet_id) if qos else b""
-    length = _length(2 + len(name) + len(tail) + len(payload))
-    return bytes((header,)) + length + struct.pack(">H", len(name)) + name + tail + payload
-
-
-def _length(number: int) -> bytes:
-    encoded = bytearray()
-    while True:
-        number, part = divmod(number, 128)
-        encoded.append(part | (0x80 if number else 0))
-        if not number:
-            return bytes(encoded)
+    tail = struct.pack(">H", packet_id) + told if qos else told
+    return b"".join((bytes((header,)), variable(len(name) + len(tail) + len(payload)), name, tail, payload))

@@ -1,8 +1,9 @@
 """What a principal may do: AWS IoT Core policies, evaluated.
 
-Source: AWS IoT Core policies and policy variables pages: actions `iot:Connect`, `iot:Publish`, `iot:Receive`,
-`iot:Subscribe`; resources `client/ID`, `topic/T`, `topicfilter/F`; `*` and `?` are wildcards, `+` and `#` are
-plain characters; an explicit Deny wins; what nothing allows is denied.
+Source: AWS IoT Core policies, policy actions, policy variables and condition keys pages: actions `iot:Connect`,
+`iot:Publish`, `iot:RetainPublish`, `iot:Receive`, `iot:Subscribe`; resources `client/ID`, `topic/T`,
+`topicfilter/F`; `*` and `?` are wildcards, `+` and `#` are plain characters; an explicit Deny wins; what nothing
+allows is denied; a statement whose variable has no value does not match.
 """
 
 import re
@@ -12,9 +13,17 @@ from typing import Any, Literal, TypeAlias
 
 from contracts.errors import ConfigError
 
-Action: TypeAlias = Literal["iot:Connect", "iot:Publish", "iot:Receive", "iot:Subscribe"]
+from .conditions import Condition, Variables, read_conditions
+from .patterns import Pattern
 
-_ARN = "arn:aws:iot:us-east-1:000000000000:"
+Action: TypeAlias = Literal["iot:Connect", "iot:Publish", "iot:Receive", "iot:RetainPublish", "iot:Subscribe"]
+
+ARN = "arn:aws:iot:us-east-1:000000000000:"
+"""Where the resources of this gateway are: the emulator's region and account."""
+
+MAX_BYTES = 2048
+MAX_DECIDED = 64
+"""Decisions remembered for a connection: devices choose topics, and have a handful of them."""
 
 OPEN_DOCUMENT: Mapping[str, Any] = {
     "Version": "2012-10-17",
@@ -24,34 +33,29 @@ OPEN_DOCUMENT: Mapping[str, Any] = {
 DEVICE_DOCUMENT: Mapping[str, Any] = {
     "Version": "2012-10-17",
     "Statement": [
-        {"Effect": "Allow", "Action": "iot:Connect", "Resource": f"{_ARN}client/${{iot:ClientId}}"},
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": f"{ARN}client/${{iot:ClientId}}"},
         {
             "Effect": "Allow",
-            "Action": ["iot:Publish", "iot:Receive"],
+            "Action": ["iot:Publish", "iot:RetainPublish", "iot:Receive"],
             "Resource": [
-                f"{_ARN}topic/dt/*",
-                f"{_ARN}topic/cmd/*",
-                f"{_ARN}topic/$aws/rules/*",
-                f"{_ARN}topic/$aws/things/${{iot:ClientId}}/*",
+                f"{ARN}topic/dt/*",
+                f"{ARN}topic/cmd/*",
+                f"{ARN}topic/$aws/rules/*",
+                f"{ARN}topic/$aws/things/${{iot:ClientId}}/*",
             ],
         },
         {
             "Effect": "Allow",
             "Action": "iot:Subscribe",
             "Resource": [
-                f"{_ARN}topicfilter/cmd/*",
-                f"{_ARN}topicfilter/dt/*",
-                f"{_ARN}topicfilter/$aws/things/${{iot:ClientId}}/*",
+                f"{ARN}topicfilter/cmd/*",
+                f"{ARN}topicfilter/dt/*",
+                f"{ARN}topicfilter/$aws/things/${{iot:ClientId}}/*",
             ],
         },
     ],
 }
 """The local principal's default: device data below `dt/`, commands below `cmd/`, its own shadow."""
-
-
-MAX_DECIDED = 50_000
-"""Decisions remembered: devices choose topics, so the memory is bounded; a device has a handful of topics."""
-
 
 _EFFECTS = {"Allow": True, "Deny": False}
 
@@ -59,52 +63,79 @@ _EFFECTS = {"Allow": True, "Deny": False}
 @dataclass(frozen=True, slots=True)
 class _Statement:
     allows: bool
-    actions: tuple[str, ...]
-    resources: tuple[str, ...]
+    actions: tuple[Pattern, ...]
+    resources: tuple[Pattern, ...]
+    conditions: tuple[Condition, ...]
 
 
 class Policy:
-    """One policy document, ready to be asked."""
+    """Policy documents of one principal, ready to be bound to a connection."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, *documents: Mapping[str, Any]) -> None:
         """Raises ConfigError for what is no policy document."""
-        try:
-            self._statements = tuple(
-                _Statement(
-                    allows=_EFFECTS[statement["Effect"]],
-                    actions=_listed(statement["Action"]),
-                    resources=_listed(statement["Resource"]),
-                )
-                for statement in document["Statement"]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"no policy document: {type(error).__name__} {error}",
-                fix='write {"Version": ..., "Statement": [{"Effect": "Allow", "Action": ..., "Resource": ...}]}',
-            ) from None
-        self._decided: dict[tuple[str, str, str], bool] = {}
+        self._statements = tuple(statement for document in documents for statement in _statements(document))
 
-    def allows(self, action: Action, resource: str, *, client_id: str) -> bool:
-        """Whether the principal behind `client_id` may do this to `client/..`, `topic/..` or `topicfilter/..`."""
-        question = (action, resource, client_id)
+    def bind(self, variables: Variables) -> "Permissions":
+        """What a connection with these policy variables may do."""
+        return Permissions(self._statements, variables)
+
+
+class Permissions:
+    """The decisions for one connection, each made once."""
+
+    __slots__ = ("_decided", "_statements", "_variables")
+
+    def __init__(self, statements: Sequence[_Statement], variables: Variables) -> None:
+        self._statements = statements
+        self._variables = variables
+        self._decided: dict[tuple[str, str], bool] = {}
+
+    def allows(self, action: Action, resource: str) -> bool:
+        """Whether this is allowed on `client/..`, `topic/..` or `topicfilter/..`."""
+        question = (action, resource)
         answer = self._decided.get(question)
         if answer is None:
             if len(self._decided) >= MAX_DECIDED:
                 self._decided.clear()
-            answer = self._decided[question] = self._decide(action, resource, client_id)
+            answer = self._decided[question] = self._decide(action, ARN + resource)
         return answer
 
-    def _decide(self, action: Action, resource: str, client_id: str) -> bool:
-        effects = [
-            statement.allows
-            for statement in self._statements
-            if _any_like(statement.actions, action) and self._concerns(statement, resource, client_id)
-        ]
-        return bool(effects) and all(effects)
+    def _decide(self, action: Action, resource: str) -> bool:
+        allowed = False
+        for statement in self._statements:
+            if self._concerns(statement, action, resource):
+                if not statement.allows:
+                    return False
+                allowed = True
+        return allowed
 
-    def _concerns(self, statement: _Statement, resource: str, client_id: str) -> bool:
-        variables = {"${iot:ClientId}": client_id, "${iot:Connection.Thing.ThingName}": client_id}
-        return any(_like(_filled(pattern, variables), _ARN + resource) for pattern in statement.resources)
+    def _concerns(self, statement: _Statement, action: Action, resource: str) -> bool:
+        variables = self._variables
+        return (
+            any(pattern.matches(action, variables) for pattern in statement.actions)
+            and any(pattern.matches(resource, variables) for pattern in statement.resources)
+            and all(one.holds(variables, unknown=not statement.allows) for one in statement.conditions)
+        )
+
+
+def _statements(document: Mapping[str, Any]) -> list[_Statement]:
+    try:
+        given = document["Statement"]
+        return [_statement(one) for one in ([given] if isinstance(given, Mapping) else given)]
+    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
+        raise ConfigError(
+            f"no policy document: {type(error).__name__} {error}",
+            fix='write {"Version": ..., "Statement": [{"Effect": "Allow", "Action": ..., "Resource": ...}]}',
+        ) from None
+
+
+def _statement(given: Mapping[str, Any]) -> _Statement:
+    return _Statement(
+        allows=_EFFECTS[given["Effect"]],
+        actions=tuple(Pattern(one, literal_variables=True) for one in _listed(given["Action"])),
+        resources=tuple(Pattern(one) for one in _listed(given["Resource"])),
+        conditions=read_conditions(given.get("Condition", {})),
+    )
 
 
 def _listed(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -112,20 +143,3 @@ def _listed(value: str | Sequence[str]) -> tuple[str, ...]:
     if not all(isinstance(one, str) for one in listed):
         raise TypeError("actions and resources are strings")
     return listed
-
-
-def _filled(pattern: str, variables: Mapping[str, str]) -> str:
-    """Fill in variables; a client id cannot smuggle in a wildcard."""
-    for name, value in variables.items():
-        pattern = pattern.replace(name, value.replace("*", "\0").replace("?", "\0"))
-    return pattern
-
-
-def _any_like(patterns: Sequence[str], text: str) -> bool:
-    return any(_like(pattern, text) for pattern in patterns)
-
-
-def _like(pattern: str, text: str) -> bool:
-    parts = re.split(r"([*?])", pattern)
-    regex = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
-    return re.fullmatch(regex, text, re.DOTALL) is not None

@@ -4,114 +4,97 @@ It is no device: the gateway's limits, policies and metrics do not know it. Its 
 is the platform's token, its client id does not matter; a new connection takes over from the one before.
 """
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Protocol
 
+from contracts.messages import SECOND, Nanoseconds
+
 from . import packets
-from .gateway import FAILURE, NOT_AUTHORIZED
+from .codes import CONNACK_3, FAILURE, NOT_AUTHORIZED
 from .lane import Lane
+from .packets import PUBACK
 
 PLATFORM_USER = "$thingstorm"
-READ_BYTES = 65_536
+
+SILENCE: Nanoseconds = 30 * SECOND
+"""The rules' client pings every 10 s (`broker/remote.py`)."""
 
 
-class Reader(Protocol):
-    async def read(self, n: int = -1) -> bytes: ...
+class Line(Protocol):
+    """The conversation that the session is served on."""
 
-
-class Writer(Protocol):
-    """What the session needs of a stream writer."""
-
-    def write(self, data: bytes) -> None: ...
-
-    async def drain(self) -> None: ...
-
-    def close(self) -> None: ...
+    def send(self, frame: bytes) -> None: ...
 
 
 class RulesSession:
     """Holds the lanes, and the one connection that reads them."""
 
+    silence = SILENCE
+
     def __init__(self, lanes: Sequence[Lane], *, token: str) -> None:
         self.lanes = tuple(lanes)
         self._token = token.encode()
-        self._writer: Writer | None = None
+        self._line: Line | None = None
         self._packet_id = 0
 
     @property
     def connected(self) -> bool:
-        return self._writer is not None
+        return self._line is not None
 
     def wants(self, connect: packets.Connect) -> bool:
         """Whether this CONNECT is for the platform's session."""
         return connect.username == PLATFORM_USER
 
-    async def converse(
-        self, connect: packets.Connect, *, reader: Reader, writer: Writer, parser: packets.Parser
-    ) -> None:
-        """Serve the connection to its end. Returns at once, refused, if the token is wrong."""
+    def serves(self, line: object) -> bool:
+        """Whether this conversation is the platform's."""
+        return self._line is line
+
+    def greet(self, connect: packets.Connect, line: Line) -> bool:
+        """Take over from an earlier connection; refuses a wrong token."""
         if not secrets.compare_digest(connect.password or b"", self._token):
-            writer.write(packets.connack(NOT_AUTHORIZED))
-            return
-        self._take_over(writer)
-        try:
-            writer.write(packets.connack(0, session_present=True))
-            while data := await self._read(reader, connect.keep_alive):
-                for packet in parser.feed(data):
-                    if not self._take(packet, writer):
-                        return
-                await writer.drain()
-        finally:
-            self._leave(writer)
+            line.send(packets.connack(CONNACK_3[NOT_AUTHORIZED]))
+            return False
+        self._detach()
+        self._line = line
+        line.send(packets.connack(0, session_present=True))
+        return True
 
-    def _take_over(self, writer: Writer) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        for lane in self.lanes:
-            lane.detach()
-        self._writer = writer
-
-    def _leave(self, writer: Writer) -> None:
-        if self._writer is writer:
-            self._writer = None
-            for lane in self.lanes:
-                lane.detach()
-
-    async def _read(self, reader: Reader, keep_alive: int) -> bytes:
-        """The next bytes; empty at the end, and after one and a half keep-alives of silence."""
-        try:
-            async with asyncio.timeout(keep_alive * 1.5 if keep_alive else None):
-                return await reader.read(READ_BYTES)
-        except TimeoutError:
-            return b""
-
-    def _take(self, packet: packets.Packet, writer: Writer) -> bool:
+    def take(self, packet: packets.Packet, line: Line) -> bool:
         """Handle one packet; False if it ends the connection."""
-        if isinstance(packet, packets.PubAck):
+        if isinstance(packet, packets.Acknowledgement) and packet.kind == PUBACK:
             for lane in self.lanes:
                 lane.acknowledged(packet.packet_id)
         elif isinstance(packet, packets.PingReq):
-            writer.write(packets.pingresp())
+            line.send(packets.PINGRESP_BYTES)
         elif isinstance(packet, packets.Subscribe):
-            self._subscribe(packet, writer)
+            self._subscribe(packet, line)
         else:
             return False
         return True
 
-    def _subscribe(self, packet: packets.Subscribe, writer: Writer) -> None:
+    def left(self, line: object) -> None:
+        """The conversation is over."""
+        if self._line is line:
+            self._line = None
+            self._detach()
+
+    def _detach(self) -> None:
+        for lane in self.lanes:
+            lane.detach()
+
+    def _subscribe(self, packet: packets.Subscribe, line: Line) -> None:
         known = {lane.topic: lane for lane in self.lanes}
-        codes = tuple(1 if topic in known and qos else FAILURE for topic, qos in packet.filters)
-        writer.write(packets.suback(packet.packet_id, codes))
-        for (topic, _), code in zip(packet.filters, codes, strict=True):
+        codes = tuple(1 if one.name in known and one.qos else FAILURE for one in packet.filters)
+        line.send(packets.suback(packet.packet_id, codes))
+        for one, code in zip(packet.filters, codes, strict=True):
             if code != FAILURE:
-                known[topic].attach(self._send)
+                known[one.name].attach(self._send)
 
     def _send(self, topic: str, body: bytes, duplicate: bool) -> int:  # noqa: FBT001 - the shape of `Send`
         self._packet_id = self._packet_id % 65_535 + 1
-        if self._writer is not None:
-            self._writer.write(
+        if self._line is not None:
+            self._line.send(
                 packets.publish(
                     topic, body, qos=1, retain=False, packet_id=self._packet_id, duplicate=duplicate
                 )

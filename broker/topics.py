@@ -4,16 +4,24 @@ Source: MQTT 3.1.1 section 4.7, and AWS IoT Core's MQTT topics and reserved topi
 and 256 bytes, the prefix `$aws/rules/NAME/` not counted; names with a leading `$` are reserved.
 """
 
+import re
+
 from .limits import Limits
 
-_BASIC_INGEST = "$aws/rules/"
-_RESERVED = (
-    "$aws/rules/",
-    "$aws/things/",
-    "$aws/events/",
-    "$aws/certificates/",
+BASIC_INGEST = "$aws/rules/"
+_SHARE = "$share/"
+_PUBLISHABLE = (
+    "$aws/certificates/create",
     "$aws/provisioning-templates/",
+    "$aws/commands/",
+    "$aws/device_location/",
+    "$aws/sitewise/",
 )
+_THING_REQUEST = re.compile(
+    r"\$aws/things/[^/]+/"
+    r"(shadow/(name/[^/]+/)?(get|update|delete)|defender/metrics/(json|cbor)|jobs/(?!notify).+|streams/.+)"
+)
+_ANSWER = ("/accepted", "/rejected")
 
 
 def name_fault(topic: str, limits: Limits) -> str:
@@ -22,13 +30,17 @@ def name_fault(topic: str, limits: Limits) -> str:
         return "empty topic or null character"
     if "+" in topic or "#" in topic:
         return "wildcard in a topic name"
-    if topic.startswith("$") and not topic.startswith(_RESERVED):
+    if topic.startswith("$") and not _is_publishable(topic):
         return "reserved topic"
     return _size_fault(_counted(topic), limits)
 
 
 def filter_fault(topic_filter: str, limits: Limits) -> str:
     """Why nobody may subscribe to this filter; empty if they may."""
+    if topic_filter.startswith(_SHARE):
+        group, _, topic_filter = topic_filter.removeprefix(_SHARE).partition("/")
+        if not group or "+" in group or "#" in group:
+            return "a shared subscription is $share/NAME/FILTER"
     if not topic_filter or "\x00" in topic_filter:
         return "empty filter or null character"
     levels = topic_filter.split("/")
@@ -36,7 +48,7 @@ def filter_fault(topic_filter: str, limits: Limits) -> str:
         return "# must be the whole last level"
     if any("+" in level and level != "+" for level in levels):
         return "+ must be a whole level"
-    if topic_filter.startswith(_BASIC_INGEST):
+    if topic_filter.startswith(BASIC_INGEST):
         return "Basic Ingest topics cannot be subscribed to"
     return _size_fault(topic_filter, limits)
 
@@ -56,11 +68,20 @@ def matches(topic_filter: str, topic: str, *, parent: bool) -> bool:
     return len(wanted) == len(levels)
 
 
+def _is_publishable(topic: str) -> bool:
+    """Devices publish requests on reserved topics; answers and events are AWS IoT Core's own."""
+    if topic.startswith(BASIC_INGEST):
+        return True
+    if topic.endswith(_ANSWER):
+        return False
+    return topic.startswith(_PUBLISHABLE) or _THING_REQUEST.fullmatch(topic) is not None
+
+
 def _counted(topic: str) -> str:
     """The part of a topic that the limits count."""
-    if not topic.startswith(_BASIC_INGEST):
+    if not topic.startswith(BASIC_INGEST):
         return topic
-    return topic.removeprefix(_BASIC_INGEST).partition("/")[2]
+    return topic.removeprefix(BASIC_INGEST).partition("/")[2]
 
 
 def _size_fault(topic: str, limits: Limits) -> str:

@@ -1,22 +1,24 @@
 """Messages as bytes, for the way between two processes and for the disk.
 
 One message is two lengths (4 bytes each, big endian), a header (a JSON array of its fields, in the order of
-`Message`) and the payload as it is. Encoded messages can be joined: `decode` reads one after the other.
+`Message`; properties, if there are any, as an object at its end) and the payload as it is. Encoded messages can be joined: `decode` reads one after the other.
 """
 
+import base64
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from contracts.errors import ConfigError
-from contracts.messages import Message
+from contracts.messages import Json, Message, PublishProperties
 
 _LENGTHS = struct.Struct(">II")
 
 
 def encode(message: Message) -> bytes:
     """One message as bytes."""
-    fields = (
+    fields: list[Json] = [
         message.message_id,
         message.client_id,
         message.principal,
@@ -25,7 +27,9 @@ def encode(message: Message) -> bytes:
         message.retain,
         message.received_at,
         message.source_ip,
-    )
+    ]
+    if message.properties is not None:
+        fields.append(_told(message.properties))
     header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return _LENGTHS.pack(len(header), len(message.payload)) + header + message.payload
 
@@ -49,7 +53,24 @@ def decode(data: bytes) -> Iterator[Message]:
 def _message(header: bytes, payload: bytes, *, length: int) -> Message:
     if len(payload) != length:
         raise ValueError("cut short")
-    message_id, client_id, principal, topic, qos, retain, received_at, source_ip = json.loads(
+    message_id, client_id, principal, topic, qos, retain, received_at, source_ip, *more = json.loads(
         header.decode("utf-8", "surrogatepass")
     )
-    return Message(message_id, client_id, principal, topic, payload, qos, retain, received_at, source_ip)
+    properties = _properties(more[0]) if more else None
+    return Message(
+        message_id, client_id, principal, topic, payload, qos, retain, received_at, source_ip, properties
+    )
+
+
+def _told(properties: PublishProperties) -> dict[str, Json]:
+    told = {name: value for name, value in asdict(properties).items() if value is not None and value != ()}
+    if properties.correlation_data is not None:
+        told["correlation_data"] = base64.b64encode(properties.correlation_data).decode()
+    return told
+
+
+def _properties(told: dict[str, Json]) -> PublishProperties:
+    if "correlation_data" in told:
+        told["correlation_data"] = base64.b64decode(told["correlation_data"])
+    user = tuple((name, value) for name, value in told.pop("user", ()))
+    return PublishProperties(**told, user=user)

@@ -54,9 +54,7 @@ class Registry(Protocol):
         """
         ...
 
-    async def create_device(
-        self, device_id: str, *, policy: Mapping[str, Json] | None = None
-    ) -> Credentials:
+    async def create_device(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> Credentials:
         """Make a thing, an active certificate and a policy (default: its own topics only), all attached.
 
         Raises ConfigError for an impossible id or document, Transient, Terminal.

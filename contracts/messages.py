@@ -6,7 +6,7 @@ says otherwise (`..._ms`, `..._seconds`). `message_id` is born in the gateway an
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Nanoseconds: TypeAlias = int
 Json: TypeAlias = Any
@@ -20,11 +20,26 @@ FLEET = "$fleet"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PublishProperties:
+    """What MQTT 5 lets a publisher say about a payload; carried to every subscriber as it is.
+
+    `message_expiry` is in seconds from `Message.received_at`; `user` are pairs in the order they were sent.
+    """
+
+    payload_format: int | None = None
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    message_expiry: int | None = None
+    user: tuple[tuple[str, str], ...] = ()
+
+
+class Message(NamedTuple):
     """One PUBLISH that the gateway accepted (or an event that it publishes itself on a reserved topic).
 
     `principal` names who authenticated (certificate id, or the local principal of a plain listener).
-    `received_at` is the gateway's time: the only event time that analytics knows.
+    `received_at` is the gateway's time: the only event time that analytics knows. A tuple, because the gateway
+    makes one for every PUBLISH: a frozen dataclass takes three times as long to make.
     """
 
     message_id: str
@@ -36,6 +51,7 @@ class Message:
     retain: bool
     received_at: Nanoseconds
     source_ip: str = ""
+    properties: PublishProperties | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,14 @@ class Outlet(Protocol):
         """Take it if there is room. Once True it is safe: the sender may be told so. Raises BackendError."""
         ...
 
+    def offer_all(self, messages: Sequence[Message]) -> int:
+        """Take the first of these, as many as there is room for: how many. Raises BackendError: none is taken."""
+        ...
+
+    async def room(self) -> None:
+        """Return when there is room for one. Raises BackendError."""
+        ...
+
     async def put(self, message: Message) -> None:
         """Take it, waiting for room. Raises BackendError."""
         ...

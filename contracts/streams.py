@@ -46,13 +46,30 @@ class BatchStream(Generic[T]):
         self._arrived.set()
         return True
 
-    async def put(self, item: T) -> None:
-        """Put an item, waiting for room. Raises StreamClosed."""
-        while not self.offer(item):
+    def offer_all(self, items: Sequence[T]) -> int:
+        """Put the first of these items, as many as there is room for; returns how many."""
+        if self._closed:
+            return 0
+        count = min(len(items), self.capacity - len(self._items))
+        if count > 0:
+            self._items.extend(items if count == len(items) else items[:count])
+            self._unfinished += count
+            self._highest = max(self._highest, len(self._items))
+            self._arrived.set()
+        return max(count, 0)
+
+    async def room(self) -> None:
+        """Return when at least one item can be put. Raises StreamClosed."""
+        while len(self._items) >= self.capacity or self._closed:
             if self._closed:
                 raise StreamClosed(self.name)
             self._taken = _armed(self._taken)
             await self._taken.wait()
+
+    async def put(self, item: T) -> None:
+        """Put an item, waiting for room. Raises StreamClosed."""
+        while not self.offer(item):
+            await self.room()
 
     async def get(self) -> tuple[T, ...]:
         """Take what waits, at least one item and at most `max_batch`. Raises StreamClosed when it is over."""
