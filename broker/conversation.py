@@ -28,7 +28,7 @@ from .fanout import Route
 from .gateway import Close, ConnectRequest, Gateway, Refused
 from .identity import Identity
 from .limits import TokenBucket
-from .packets import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, V3, V5, Connect, Will
+from .packets import CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, V3, V5, Connect, Will
 from .rules_session import RulesSession
 from .session import Session
 from .wire import PROTOCOL_ERROR, FieldReader, MalformedPacket, text_of
@@ -72,6 +72,7 @@ class Conversation:
         "_chunks",
         "_ended",
         "_gateway",
+        "_greeted",
         "_halted",
         "_identity",
         "_io",
@@ -119,6 +120,7 @@ class Conversation:
         self._out_aliases_most = 0
         self._unacknowledged = 0
         self._ended = False
+        self._greeted = False
         self._halted = False
         self.level = V3
         self.session: Session | None = None
@@ -273,6 +275,8 @@ class Conversation:
     def _parse(self, data: bytes, now: Nanoseconds) -> None:
         """Every whole packet of these bytes; what is left of the last one is kept."""
         place, size = 0, len(data)
+        if not self._greeted and size and data[0] != CONNECT << 4:
+            raise MalformedPacket("the first packet is no CONNECT", code=PROTOCOL_ERROR)
         while size - place >= 2 and not self._halted:
             length, start = data[place + 1], place + 2
             if length & 0x80:
@@ -394,7 +398,8 @@ class Conversation:
         packet = packets.parse(header, body, level=self.level)
         if self.session is None:
             if not isinstance(packet, Connect):
-                raise MalformedPacket("the first packet is no CONNECT", code=PROTOCOL_ERROR)
+                raise MalformedPacket("nothing may come before the CONNECT", code=PROTOCOL_ERROR)
+            self._greeted = True
             self._connect(packet, now)
             return
         if self.pending:

@@ -309,7 +309,7 @@ class Gateway:
         self.counters["disconnects"] += 1
         self._reporter.tell_session("disconnected", session, now, reason=reason)
         self._sessions.leave(session, now)
-        if connection.will is not None and reason != "CLIENT_INITIATED_DISCONNECT":
+        if connection.will is not None:
             self._will(session, connection.will, now)
 
     def close_connection(

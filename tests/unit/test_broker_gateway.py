@@ -1,301 +1,465 @@
+"""AWS IoT Core's rules of the gateway, each by its name. Limits and words: the `aws` profile."""
+
 import json
-from collections import Counter
+from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from gateway_clients import Client, Desk, connect_bytes, publish_bytes
 
-from broker.gateway import (
-    METRICS_TOPIC,
-    Accepted,
-    Close,
-    Connected,
-    ConnectRequest,
-    Discarded,
-    Gateway,
-    Refused,
-    Session,
-)
 from broker.limits import profile
-from broker.policy import DEVICE_DOCUMENT, OPEN_DOCUMENT, Policy
-from contracts.errors import UnknownName
-from contracts.messages import FLEET, SECOND, Message
+from broker.packets import V5
+from broker.reporter import METRICS_TOPIC
+from contracts.errors import ConfigError, Terminal, UnknownName
+from contracts.messages import FLEET, SECOND
 
 
-def gateway(limits: str = "aws") -> Gateway:
-    return Gateway(
-        limits=profile(limits), policy=Policy(DEVICE_DOCUMENT if limits == "aws" else OPEN_DOCUMENT)
-    )
-
-
-def connect(
-    gate: Gateway, client_id: str = "a", *, now: int = 0, principal: str = "local", keep_alive: int = 60
-) -> Session:
-    decision = gate.connect(ConnectRequest(client_id, principal, "127.0.0.1", keep_alive), now)
-    assert isinstance(decision, Connected)
-    return decision.session
-
-
-def publish(
-    gate: Gateway,
-    session: Session,
-    topic: str = "dt/x/a/t",
-    payload: bytes = b"{}",
-    *,
-    qos: int = 1,
-    now: int = 0,
-) -> Accepted | Discarded | Close:
-    return gate.publish(session, topic=topic, payload=payload, qos=qos, retain=False, now=now)
-
-
-def events(gate: Gateway) -> list[tuple[str, dict[str, object]]]:
-    return [(event.topic, json.loads(event.payload)) for event in gate.take_events()]
+def refused_by(
+    client: Client, topic: str, payload: bytes = b"{}", *, qos: int = 0, retain: bool = False
+) -> str:
+    """Publish what is not allowed; the disconnect reason."""
+    client.desk.events()
+    client.publish(topic, payload, qos=qos, retain=retain)
+    assert client.closed
+    (reason,) = client.desk.reasons()
+    return reason
 
 
 def test_an_accepted_publish_becomes_a_message_with_an_id_that_grows() -> None:
-    gate = gateway()
-    session = connect(gate)
-    decisions = [publish(gate, session, now=n * SECOND) for n in range(3)]
-    messages = [decision.message for decision in decisions if isinstance(decision, Accepted)]
-    assert [message.client_id for message in messages] == ["a"] * 3
-    ids = [message.message_id for message in messages]
+    desk = Desk("aws")
+    client = desk.client("a")
+    for number in range(3):
+        assert [one.kind for one in client.publish("dt/x/a/t", b"%d" % number, qos=1)] == ["PUBACK"]
+        desk.now += SECOND
+    assert [(one.client_id, one.principal, one.payload) for one in desk.rules] == [
+        ("a", "local", b"0"), ("a", "local", b"1"), ("a", "local", b"2"),
+    ]  # fmt: skip
+    ids = [one.message_id for one in desk.rules]
     assert ids == sorted(set(ids))
-    assert messages[1].received_at == SECOND
+    assert desk.rules[1].received_at == 1_001 * SECOND
+
+
+@pytest.mark.parametrize("client_id", ["", "$x", "x" * 129, "ü" * 65])
+def test_client_ids_of_128_bytes_that_are_not_empty_nor_reserved(client_id: str) -> None:
+    client = Desk("aws").client()
+    assert client.connect(client_id).code == 2
+    assert client.closed
+
+
+def test_a_client_of_mqtt_5_may_leave_its_id_to_the_gateway() -> None:
+    answer = Desk("aws").client().connect("", level=V5)
+    assert answer.code == 0
+    assert answer.told["assigned_client_id"]
+
+
+def test_qos_2_is_refused() -> None:
+    desk = Desk("aws")
+    assert refused_by(desk.client("a"), "dt/x", qos=2) == "CLIENT_ERROR"
+    assert desk.client("b").subscribe(("cmd/b", 2))[0].codes == (1,)
+    assert desk.client("c", level=V5).publish("dt/x", qos=2)[-1].code == 0x9B
+
+
+def test_payloads_of_128_kb_and_no_more() -> None:
+    desk = Desk("aws")
+    client = desk.client("a")
+    assert client.publish("dt/x", b"x" * 128 * 1024, qos=1)[0].kind == "PUBACK"
+    assert refused_by(client, "dt/x", b"x" * (128 * 1024 + 1)) == "CLIENT_ERROR"
+    assert len(desk.rules) == 1
+
+
+def test_a_packet_that_could_hold_no_allowed_payload_is_refused_by_its_length_alone() -> None:
+    client = Desk("aws").client("a", level=V5)
+    assert client.send(b"\x30\xff\xff\xff\x7f")[-1].code == 0x95
+    assert client.closed
 
 
 @pytest.mark.parametrize(
-    ("client_id", "principal", "code"),
-    [("", "local", 2), ("$x", "local", 2), ("x" * 129, "local", 2), ("a", "", 5)],
-)
-def test_connects_that_are_refused(client_id: str, principal: str, code: int) -> None:
-    decision = gateway().connect(ConnectRequest(client_id, principal, "", 60), 0)
-    assert isinstance(decision, Refused)
-    assert decision.code == code
-
-
-def test_a_refused_connect_does_not_disturb_the_live_session_of_the_same_id() -> None:
-    gate = gateway()
-    session = connect(gate)
-    assert isinstance(gate.connect(ConnectRequest("a", "", "", 60), 1), Refused)
-    assert gate.session("a") is session
-
-
-def test_the_same_client_id_takes_over_and_the_older_session_ends_once() -> None:
-    gate = gateway()
-    older = connect(gate)
-    decision = gate.connect(ConnectRequest("a", "local", "", 60), 1)
-    assert isinstance(decision, Connected)
-    assert decision.taken_over is older
-    gate.disconnect(older, "CONNECTION_LOST", 2)
-    told = [body for topic, body in events(gate) if "disconnected" in topic]
-    assert [body["disconnectReason"] for body in told] == ["DUPLICATE_CLIENTID"]
-    assert gate.session("a") is decision.session
-
-
-@pytest.mark.parametrize(
-    ("topic", "payload", "qos", "reason"),
-    [
-        ("dt/x/a/t", b"{}", 2, "CLIENT_ERROR"),
-        ("dt/x/a/t", b"x" * (128 * 1024 + 1), 1, "CLIENT_ERROR"),
-        ("dt/1/2/3/4/5/6/7/8", b"{}", 1, "CLIENT_ERROR"),
-        ("dt/" + "x" * 254, b"{}", 1, "CLIENT_ERROR"),
-        ("dt/+/t", b"{}", 1, "CLIENT_ERROR"),
-        ("dt/#", b"{}", 1, "CLIENT_ERROR"),
-        ("", b"{}", 1, "CLIENT_ERROR"),
-        ("$SYS/broker", b"{}", 1, "CLIENT_ERROR"),
-        ("secret/x", b"{}", 1, "FORBIDDEN_ACCESS"),
-        ("$aws/things/other/shadow/update", b"{}", 1, "FORBIDDEN_ACCESS"),
-    ],
-)
-def test_publishes_that_end_the_connection(topic: str, payload: bytes, qos: int, reason: str) -> None:
-    gate = gateway()
-    decision = publish(gate, connect(gate), topic, payload, qos=qos)
-    assert isinstance(decision, Close)
-    assert decision.reason == reason
-    assert gate.counters["refused"] == 1
+    "topic", ["dt/1/2/3/4/5/6/7/8", "dt/" + "x" * 254, "dt/+/t", "dt/#", "", "$SYS/broker", "$aws/events/x",
+              "$aws/things/a/shadow/update/accepted", "$aws/things/a/nothing"]
+)  # fmt: skip
+def test_topics_of_7_slashes_and_256_bytes_without_wildcards_nor_reserved_names(topic: str) -> None:
+    assert refused_by(Desk("aws").client("a"), topic) == "CLIENT_ERROR"
 
 
 @pytest.mark.parametrize(
     "topic",
-    ["dt/1/2/3/4/5/6/7", "$aws/things/a/shadow/update", "$aws/rules/name/1/2/3/4/5/6/7/8", "dt/x/other/t"],
+    [
+        "dt/1/2/3/4/5/6/7",
+        "dt/" + "x" * 253,
+        "$aws/rules/name/" + "/".join("1234567") + "/8",
+        "$aws/things/a/shadow/update",
+        "$aws/things/a/shadow/name/n/get",
+        "$aws/things/a/defender/metrics/json",
+    ],
 )
-def test_publishes_that_are_accepted(topic: str) -> None:
-    gate = gateway()
-    assert isinstance(publish(gate, connect(gate), topic), Accepted)
+def test_topics_that_are_allowed(topic: str) -> None:
+    desk = Desk("aws")
+    assert desk.client("a").publish(topic, qos=1)[0].kind == "PUBACK"
+    assert desk.rules[0].topic == topic
 
 
-def test_what_exceeds_a_hundred_publishes_a_second_is_discarded_and_counted() -> None:
-    gate = gateway()
-    session = connect(gate)
-    decisions = Counter(type(publish(gate, session, now=SECOND // 2)) for _ in range(150))
-    assert decisions == {Accepted: 100, Discarded: 50}
-    assert isinstance(publish(gate, session, now=SECOND), Accepted)
-    assert gate.counters["throttled"] == 50
+@pytest.mark.parametrize("topic", ["secret/x", "$aws/things/other/shadow/update"])
+def test_a_forbidden_publish_ends_the_connection(topic: str) -> None:
+    desk = Desk("aws")
+    assert refused_by(desk.client("a"), topic, qos=1) == "FORBIDDEN_ACCESS"
+    assert desk.rules == []
+    assert desk.client("b", level=V5).publish("secret/x", qos=1)[-1].code == 0x87
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(0, 1200), (5, 30), (60, 60), (1200, 1200), (5000, 1200)])
+def test_retaining_needs_an_action_of_its_own() -> None:
+    allow = [{"Effect": "Allow", "Action": ["iot:Connect", "iot:Publish"], "Resource": "*"}]
+    desk = Desk("aws", policy={"Statement": allow})
+    client = desk.client("a")
+    assert client.publish("dt/x", qos=1)[0].kind == "PUBACK"
+    assert refused_by(client, "dt/x", retain=True) == "FORBIDDEN_ACCESS"
+
+
+def test_8_filters_in_a_subscribe_and_50_a_connection() -> None:
+    desk = Desk("aws")
+    client = desk.client("a", level=V5)
+    for first in range(0, 48, 8):
+        found = client.subscribe(*(f"cmd/{number}" for number in range(first, first + 8)))
+        assert found[0].codes == (1,) * 8
+    assert client.subscribe("cmd/48", "cmd/49", "cmd/50")[0].codes == (1, 1, 0x97)
+    assert client.subscribe("cmd/0")[0].codes == (1,), "one it has already"
+    assert client.subscribe(*(f"cmd/{number}" for number in range(9)))[-1].code == 0x97
+    assert client.closed
+
+
+@pytest.mark.parametrize(
+    "name", ["a/#/b", "a#", "a+/b", "", "$aws/rules/x", "/" * 8, "x" * 257, "$share/a", "$share/+/a"]
+)
+def test_filters_that_are_refused(name: str) -> None:
+    assert Desk("open").client("b").subscribe("a/b")[0].codes == (1,)
+    client = Desk("aws", policy={"Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
+    assert client.client("a").subscribe(name)[0].codes == (0x80,)
+    assert client.client("b", level=V5).subscribe(name)[0].codes == (0x8F,)
+
+
+def test_a_forbidden_filter_is_refused_and_counted() -> None:
+    desk = Desk("aws")
+    client = desk.client("a")
+    assert client.subscribe("secret/#", "cmd/a")[0].codes == (0x80, 1)
+    desk.gateway.tick(desk.now)
+    desk.pass_time(1)
+    rows = [row for topic, body in desk.events() if topic == METRICS_TOPIC for row in body["devices"]]
+    assert next(row for row in rows if row["device_id"] == "a")["num_authorization_failures"] == 1
+
+
+def test_100_publishes_a_second_and_what_exceeds_them_is_discarded_and_counted() -> None:
+    desk = Desk("aws")
+    client = desk.client("a")
+    answers = [one for number in range(150) for one in client.publish("dt/x", b"%d" % number, qos=1)]
+    assert len(answers) == len(desk.rules) == 100, "no acknowledgement for what is discarded"
+    assert (desk.gateway.counters["throttled"], client.closed) == (50, False)
+    desk.pass_time(0.5)
+    for _ in range(150):
+        client.publish("dt/x", qos=1)
+    assert len(desk.rules) == 150
+    told = desk.client("b", level=V5)
+    codes = [one.code for _ in range(101) for one in told.publish("cmd/x", qos=1)]
+    assert codes == [0x10] * 100 + [0x97], "MQTT 5 has a word for it"
+
+
+def test_publishes_to_the_client_count_towards_the_same_rate() -> None:
+    desk = Desk("aws")
+    listener = desk.client("l")
+    listener.subscribe(("cmd/#", 1))
+    senders = [desk.client(f"s{number}") for number in range(2)]
+    for number in range(160):
+        senders[number % 2].publish(f"cmd/{number}", qos=number % 2)
+    seen = len(listener.messages())
+    assert seen == 100
+    desk.pass_time(3)
+    assert len(listener.messages()) + seen == 100 + 30, "QoS 0 is lost, QoS 1 waits"
+
+
+def test_512_kib_a_second_and_what_exceeds_them_is_read_later() -> None:
+    desk = Desk("aws")
+    client = desk.client("a")
+    for _ in range(4):
+        client.publish("dt/x", b"x" * 128 * 1024)
+    assert len(desk.rules) == 4
+    assert 0 < client.waits < 0.1
+    client.publish("dt/x", b"x" * 128 * 1024)
+    assert 0.25 < client.waits < 0.3
+    assert desk.gateway.counters["delayed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(0, 1200), (1, 30), (29, 30), (30, 30), (1200, 1200), (1201, 1200), (65_535, 1200)]
+)
 def test_the_keep_alive_is_held_between_30_and_1200_seconds(asked: int, kept: int) -> None:
-    assert connect(gateway(), keep_alive=asked).keep_alive == kept
+    desk = Desk("aws")
+    answer = desk.client().connect("a", level=V5, keep_alive=asked)
+    assert answer.told.get("server_keep_alive", asked) == kept
 
 
-def test_subscriptions_are_limited_in_number_and_checked() -> None:
-    gate = gateway()
-    session = connect(gate)
-    assert gate.subscribe(session, [("cmd/a/#", 1), ("secret/#", 1), ("cmd/#/a", 1), ("cmd/x", 2)], 0) == (
-        1,
-        0x80,
-        0x80,
-        1,
-    )
-    too_many = gate.subscribe(session, [(f"cmd/{n}", 0) for n in range(9)], 0)
-    assert isinstance(too_many, Close)
-    for start in range(0, 48, 8):
-        gate.subscribe(session, [(f"cmd/b/{start + n}", 0) for n in range(8)], 0)
-    assert len(session.subscriptions) == 50
-    assert gate.subscribe(session, [("cmd/b/60", 0), ("cmd/x", 0)], 0) == (0x80, 0)
-    gate.unsubscribe(session, ["cmd/x", "never"], 0)
-    assert len(session.subscriptions) == 49
+def test_a_client_that_is_silent_for_one_and_a_half_keep_alives_is_disconnected() -> None:
+    desk = Desk("aws")
+    silent = desk.client("silent", keep_alive=30, will=("dt/w", b"gone", 0, False))
+    alive = desk.client("alive", level=V5, keep_alive=30)
+    desk.events()
+    desk.pass_time(40)
+    alive.send(b"\xc0\x00")
+    desk.pass_time(5)
+    assert not silent.closed
+    desk.pass_time(1)
+    assert silent.closed
+    assert desk.reasons() == ["MQTT_KEEP_ALIVE_TIMEOUT"]
+    assert [one.payload for one in desk.rules] == [b"gone"]
+    alive.got()
+    desk.pass_time(40)
+    assert alive.got()[-1].code == 0x8D
 
 
-def test_quarantine_ends_the_session_and_refuses_until_release() -> None:
-    gate = gateway()
-    session = connect(gate)
-    assert gate.quarantine("a", "odd", 1) is session
-    assert gate.quarantine("a", "odd", 1) is None
-    refused = gate.connect(ConnectRequest("a", "local", "", 60), 2)
-    assert isinstance(refused, Refused)
-    gate.release("a", 3)
-    connect(gate, now=4)
-    topics = [topic for topic, _ in events(gate)]
-    assert topics == [
-        "$aws/events/presence/connected/a",
-        "$thingstorm/devices/quarantined/a",
-        "$aws/events/presence/disconnected/a",
-        "$aws/events/presence/connect_failed/a",
-        "$thingstorm/devices/released/a",
-        "$aws/events/presence/connected/a",
+def test_a_socket_that_does_not_send_its_connect_is_closed() -> None:
+    desk = Desk("aws")
+    slow = desk.client()
+    for byte in connect_bytes("a")[:9]:
+        slow.send(bytes((byte,)))
+        desk.pass_time(1)
+    assert not slow.closed
+    desk.pass_time(2)
+    assert slow.closed
+
+
+def test_a_client_id_is_taken_over_and_the_older_connection_ends_once() -> None:
+    desk = Desk("aws")
+    older = desk.client("a", level=V5, will=("dt/w", b"taken", 0, False))
+    desk.events()
+    newer = desk.client("a")
+    assert (older.closed, newer.closed) == (True, False)
+    assert older.got()[-1].code == 0x8E
+    older.lose()
+    assert desk.reasons() == ["DUPLICATE_CLIENTID"]
+    assert [one.payload for one in desk.rules] == [b"taken"]
+    assert desk.gateway.connections == 1
+
+
+def test_who_is_refused_does_not_disturb_the_live_client_of_the_same_id() -> None:
+    desk = Desk("aws")
+    live = desk.client("a")
+    stranger = desk.client()
+    stranger.conversation._identity = None
+    assert stranger.connect("a").code == 5
+    assert (stranger.closed, live.closed) == (True, False)
+    assert live.publish("dt/x", qos=1)[0].kind == "PUBACK"
+
+
+def test_a_session_outlives_its_connection_by_an_hour() -> None:
+    desk = Desk("aws")
+    first = desk.client("a", clean=False)
+    first.subscribe("cmd/a")
+    first.lose()
+    sender = desk.client("s", keep_alive=1200)
+    sender.publish("cmd/a", b"1", qos=1)
+    sender.publish("cmd/a", b"lost", qos=0)
+    desk.pass_time(1000)
+    second = desk.client()
+    assert second.connect("a", clean=False).session_present
+    assert [one.payload for one in second.backlog] == [b"1"]
+    second.lose()
+    desk.pass_time(3601)
+    assert desk.gateway.counters["sessions_expired"] == 1
+    assert desk.gateway.tree.size == 0
+    assert not desk.client().connect("a", clean=False).session_present
+
+
+def test_retained_messages_do_not_go_to_filters_with_wildcards() -> None:
+    desk = Desk("aws")
+    desk.client("a").publish("cmd/x", b"kept", qos=1, retain=True)
+    listener = desk.client("b")
+    assert listener.subscribe("cmd/#", "cmd/+")[1:] == []
+    (_, found) = listener.subscribe("cmd/x")
+    assert (found.payload, found.retain) == (b"kept", True)
+    desk.client("c").publish("cmd/x", b"", retain=True)
+    assert desk.client("d").subscribe("cmd/x")[1:] == []
+
+
+def test_a_multilevel_wildcard_does_not_match_its_parent() -> None:
+    for limits, count in (("aws", 0), ("open", 1)):
+        desk = Desk(limits)
+        listener = desk.client("l")
+        listener.subscribe("cmd/a/#")
+        desk.client("s").publish("cmd/a")
+        assert len(listener.messages()) == count
+
+
+def test_the_will_is_not_published_when_the_client_says_goodbye() -> None:
+    desk = Desk("aws")
+    for number, end in enumerate(("lose", "disconnect")):
+        client = desk.client(f"c{number}", will=("dt/w", end.encode(), 1, False))
+        getattr(client, end)()
+    assert [one.payload for one in desk.rules] == [b"lose"]
+    assert desk.reasons() == ["CONNECTION_LOST", "CLIENT_INITIATED_DISCONNECT"]
+
+
+def test_basic_ingest_goes_to_the_rule_alone() -> None:
+    desk = Desk("aws", policy={"Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
+    listener = desk.client("l")
+    listener.subscribe("#", "$aws/+/name/#", "dt/#")
+    assert desk.client("a").publish("$aws/rules/name/dt/x", qos=1)[0].kind == "PUBACK"
+    assert desk.rules[0].topic == "$aws/rules/name/dt/x"
+    assert listener.messages() == []
+
+
+def test_lifecycle_events_reach_subscribers_with_the_documented_fields() -> None:
+    desk = Desk("aws", policy={"Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]})
+    watcher = desk.client("w")
+    watcher.subscribe("$aws/events/#")
+    client = desk.client("a")
+    client.subscribe("cmd/a")
+    client.unsubscribe("cmd/a")
+    client.disconnect()
+    told = {topic: json.loads(body) for topic, body in watcher.messages() if topic.endswith("/a")}
+    assert [topic.split("/")[3] for topic in told] == [
+        "connected",
+        "subscribed",
+        "unsubscribed",
+        "disconnected",
     ]
+    gone = told["$aws/events/presence/disconnected/a"]
+    assert gone == {
+        "clientId": "a",
+        "timestamp": desk.now // 10**6,
+        "eventType": "disconnected",
+        "sessionIdentifier": told["$aws/events/presence/connected/a"]["sessionIdentifier"],
+        "principalIdentifier": "local",
+        "ipAddress": "10.0.0.1",
+        "versionNumber": 0,
+        "clientInitiatedDisconnect": True,
+        "disconnectReason": "CLIENT_INITIATED_DISCONNECT",
+    }
 
 
-def test_an_unknown_profile_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName) as caught:
-        profile("azure")
-    assert "aws, open" in caught.value.fix
+def test_the_api_disconnects_a_client_that_may_come_back() -> None:
+    desk = Desk("aws")
+    client = desk.client("a", level=V5, told={"session_expiry": 60}, will=("dt/w", b"w", 0, False))
+    client.subscribe("cmd/a")
+    desk.events()
+    assert desk.gateway.close_connection("a", desk.now, prevent_will=True, clean_session=True)
+    assert client.closed
+    assert client.got()[-1].code == 0x98
+    assert desk.reasons() == ["API_INITIATED_DISCONNECT"]
+    assert desk.rules == []
+    assert not desk.client().connect("a", clean=False).session_present
+    assert not desk.gateway.close_connection("nobody", desk.now)
 
 
-IDS = st.sampled_from(["a", "b", "c"])
+def test_quarantine_refuses_first_and_disconnects_then_until_release() -> None:
+    desk = Desk("aws")
+    client = desk.client("a", will=("dt/w", b"w", 0, False), clean=False)
+    desk.events()
+    desk.gateway.quarantine("a", "odd", desk.now)
+    assert client.closed
+    assert desk.client().connect("a").code == 5
+    desk.gateway.quarantine("a", "again", desk.now)
+    desk.turn()
+    assert desk.rules == [], "no last word"
+    kinds = [topic.rsplit("/", 2)[-2] for topic, _ in desk.events()]
+    assert kinds == ["quarantined", "disconnected", "connect_failed"]
+    desk.gateway.release("a", desk.now)
+    assert desk.client("a").publish("dt/x", qos=1)[0].kind == "PUBACK"
 
 
-class GatewayMachine(RuleBasedStateMachine):
-    """Any sequence of what clients and operators do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = gateway()
-        self.now = SECOND
-        self.live: dict[str, Session] = {}
-        self.gone: list[Session] = []
-        self.shut: set[str] = set()
-        self.counted: Counter[str] = Counter()
-        self.told: Counter[str] = Counter()
-        self.period: Counter[str] = Counter()
-        self.gate.tick(0)
-
-    @rule(client_id=IDS, principal=st.sampled_from(["local", "local", ""]))
-    def connects(self, client_id: str, principal: str) -> None:
-        decision = self.gate.connect(ConnectRequest(client_id, principal, "1.2.3.4", 60), self.now)
-        self.period["num_connection_attempts"] += 1
-        allowed = bool(principal) and client_id not in self.shut
-        assert isinstance(decision, Connected) == allowed
-        if isinstance(decision, Connected):
-            older = self.live.get(client_id)
-            assert decision.taken_over is older
-            self.counted["connected"] += 1
-            if older is not None:
-                self._ended(older)
-            self.live[client_id] = decision.session
-
-    @precondition(lambda self: self.live)
-    @rule(
-        data=st.data(),
-        topic=st.sampled_from(["dt/x/t", "dt/y", "secret", "$aws/x", "a/+"]),
-        size=st.integers(0, 50),
-    )
-    def publishes(self, data: st.DataObject, topic: str, size: int) -> None:
-        session = data.draw(st.sampled_from(list(self.live.values())))
-        decision = publish(self.gate, session, topic, b"x" * size, now=self.now)
-        assert isinstance(decision, Accepted) == topic.startswith("dt/") or isinstance(decision, Discarded)
-        if isinstance(decision, Accepted):
-            self.period["num_messages_received"] += 1
-            self.period["message_bytes_received"] += size
-        elif isinstance(decision, Close):
-            self.gate.disconnect(session, decision.reason, self.now)
-            self._ended(session)
-            del self.live[session.client_id]
-
-    @precondition(lambda self: self.live or self.gone)
-    @rule(data=st.data())
-    def disconnects(self, data: st.DataObject) -> None:
-        session = data.draw(st.sampled_from([*self.live.values(), *self.gone]))
-        self.gate.disconnect(session, "CONNECTION_LOST", self.now)
-        if self.live.get(session.client_id) is session:
-            self._ended(session)
-            del self.live[session.client_id]
-
-    @rule(client_id=IDS)
-    def quarantines(self, client_id: str) -> None:
-        session = self.gate.quarantine(client_id, "r", self.now)
-        assert session is self.live.get(client_id)
-        self.shut.add(client_id)
-        if session is not None:
-            self._ended(session)
-            del self.live[client_id]
-
-    @rule(client_id=IDS)
-    def releases(self, client_id: str) -> None:
-        self.gate.release(client_id, self.now)
-        self.shut.discard(client_id)
-
-    @rule()
-    def ticks(self) -> None:
-        self.now += SECOND
-        self.gate.tick(self.now)
-        self._read_events()
-
-    def _ended(self, session: Session) -> None:
-        self.counted["disconnected"] += 1
-        self.period["num_disconnects"] += 1
-        self.gone.append(session)
-
-    def _read_events(self) -> None:
-        for event in self.gate.take_events():
-            if event.topic == METRICS_TOPIC:
-                self._check_metrics(event)
-            else:
-                self.told[event.topic.split("/")[-2]] += 1
-
-    def _check_metrics(self, event: Message) -> None:
-        rows = json.loads(event.payload)["devices"]
-        fleet, devices = rows[-1], rows[:-1]
-        assert fleet["device_id"] == FLEET
-        assert fleet.get("num_devices", 0) == len(devices)
-        for name, value in self.period.items():
-            assert fleet.get(name, 0) == value == sum(row.get(name, 0) for row in devices)
-        self.period.clear()
-
-    @invariant()
-    def live_sessions_are_what_was_decided(self) -> None:
-        assert {client_id: self.gate.session(client_id) for client_id in self.live} == self.live
-        assert all(self.gate.session(client_id) is None for client_id in self.shut)
-        assert self.gate.quarantined() == self.shut
-
-    def teardown(self) -> None:
-        self._read_events()
-        assert self.told["connected"] == self.counted["connected"]
-        assert self.told["disconnected"] == self.counted["disconnected"]
-        assert self.counted["connected"] - self.counted["disconnected"] == len(self.live)
+def test_500_connects_a_second_for_the_whole_gateway() -> None:
+    desk = Desk("aws")
+    codes = [desk.client().connect(f"c{number}").code for number in range(502)]
+    assert codes == [0] * 500 + [3, 3]
+    desk.now += SECOND // 100
+    assert [desk.client().connect(f"d{number}").code for number in range(6)] == [0] * 5 + [3]
 
 
-TestGatewayMachine = GatewayMachine.TestCase
-TestGatewayMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+def test_a_gateway_that_is_full_takes_nobody_but_who_takes_over() -> None:
+    desk = Desk("aws", connections=2)
+    desk.client("a"), desk.client("b")
+    assert desk.client().connect("c").code == 3
+    assert desk.client().connect("a").code == 0
+
+
+def test_every_period_has_its_rows_and_the_fleet_s_adds_up() -> None:
+    desk = Desk("aws")
+    desk.gateway.tick(desk.now)
+    clients = [desk.client(f"c{number}") for number in range(3)]
+    for number, client in enumerate(clients):
+        for _ in range(number):
+            client.publish("dt/x", b"12345")
+    desk.pass_time(2)
+    bodies = [body for topic, body in desk.events() if topic == METRICS_TOPIC]
+    rows = {row["device_id"]: row for row in bodies[0]["devices"]}
+    assert [rows[f"c{number}"].get("num_messages_received", 0) for number in range(3)] == [0, 1, 2]
+    assert (rows[FLEET]["num_messages_received"], rows[FLEET]["message_bytes_received"]) == (3, 15)
+    assert (rows[FLEET]["num_connects"], rows[FLEET]["num_devices"]) == (3, 3)
+    assert bodies[1]["devices"] == [{"device_id": FLEET}]
+    for client in clients:
+        client.publish("dt/x")
+    desk.pass_time(1)
+    (row,) = [b["devices"][-1] for topic, b in desk.events() if topic == METRICS_TOPIC]
+    assert row["num_messages_received"] == 3, "a session counts in the period that is open"
+
+
+def test_what_the_rules_have_no_room_for_waits_and_holds_its_connection() -> None:
+    desk = Desk("aws")
+    client, other = desk.client("a"), desk.client("b")
+    desk.room = 2
+    stream = b"".join(publish_bytes("dt/x", b"%d" % n, qos=1, packet_id=n) for n in range(1, 6))
+    assert [one.packet_id for one in client.send(stream)] == [1, 2]
+    assert client.paused
+    assert client.send(publish_bytes("dt/x", b"6", qos=1, packet_id=6) + b"\xc0\x00") == []
+    assert other.publish("dt/x", b"other", qos=1) == []
+    assert other.paused
+    desk.room = 100
+    desk.turn()
+    desk.turn()
+    assert [one.packet_id for one in client.got()] == [3, 4, 5, 6, 0]
+    assert (client.paused, other.paused) == (False, False)
+    assert sorted(one.payload for one in desk.rules) == [b"1", b"2", b"3", b"4", b"5", b"6", b"other"]
+
+
+def test_what_cannot_be_kept_is_not_acknowledged_and_ends_the_connection() -> None:
+    desk = Desk("aws")
+    client = desk.client("a", level=V5)
+    desk.events()
+    desk.fault = Terminal("disk full", fix="free some space")
+    assert client.publish("dt/x", qos=1)[-1].kind == "DISCONNECT"
+    assert client.closed
+    assert desk.reasons() == ["SERVER_ERROR"]
+    assert desk.gateway.fanout.fault == "disk full"
+    desk.fault = None
+    assert desk.client("a").publish("dt/x", qos=1)[0].kind == "PUBACK"
+    assert desk.gateway.fanout.fault == ""
+
+
+def test_a_device_may_have_a_policy_of_its_own() -> None:
+    from broker.policy import Policy
+
+    desk = Desk("aws")
+    deny = Policy({"Statement": [{"Effect": "Deny", "Action": "iot:*", "Resource": "*"}]})
+    desk.gateway.create("a", deny)
+    assert desk.client().connect("a").code == 5
+    desk.gateway.create("a", None)
+    assert desk.client().connect("a").code == 0
+    with pytest.raises(ConfigError, match="empty, reserved"):
+        desk.gateway.create("$a", None)
+
+
+def test_limits_are_configuration_and_a_wrong_name_is_told() -> None:
+    assert profile("aws", {"payload_bytes": 10}).payload_bytes == 10
+    assert profile("aws", {"publishes_per_second": float("inf")}).publishes_per_second == float("inf")
+    for name, overrides in (("aws2", {}), ("aws", {"payload": 1.0})):
+        with pytest.raises(UnknownName):
+            profile(name, overrides)
+    for overrides in ({"payload_bytes": -1.0}, {"payload_bytes": float("inf")}, {"queued": float("nan")}):
+        with pytest.raises(ConfigError):
+            profile("aws", overrides)
+
+
+def test_a_counted_client_id_that_is_invented_costs_no_memory_for_ever() -> None:
+    desk = Desk("aws", connects_per_second=float("inf"))
+    for number in range(200):
+        stranger = desk.client()
+        stranger.conversation._identity = None
+        assert stranger.connect(f"x{number}").code == 5
+        stranger.lose()
+    gate: Any = desk.gateway
+    assert (len(gate._sessions._sessions), len(gate._live), gate.tree.size) == (0, 0, 0)
