@@ -25,6 +25,9 @@ from .transport import Host, SocketLine, WebsocketLine, shared_buffer
 BACKLOG = 1024
 """Connections that wait to be accepted: a reconnect storm comes within a second."""
 
+CLOSE_SECONDS = 1.0
+"""A websocket's client gets so long to answer that we close; many never do."""
+
 WEBSOCKET_PATH = "/mqtt"
 """Source: AWS IoT Core device communication protocols page."""
 
@@ -87,6 +90,7 @@ class Shell(Broker):  # type: ignore[misc]  # amqtt publishes no types
                 subprotocols=[websockets.Subprotocol("mqtt")],
                 process_request=_check_path,
                 compression=None,
+                close_timeout=CLOSE_SECONDS,
                 ping_interval=None,  # MQTT has its own keep-alive
                 max_size=None,  # the parser bounds a packet, a frame may hold many
             )

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import paho.mqtt.client as mqtt
@@ -27,11 +28,14 @@ CONNECT = bytes.fromhex("101000044d5154540402003c0004") + b"raw1"
 class House:
     """A gateway whose streams are collected."""
 
-    def __init__(self, *, capacity: int = 10_000) -> None:
+    def __init__(self, *, capacity: int = 10_000, **settings: Any) -> None:
         self.messages: BatchStream[Message] = BatchStream("messages", capacity=capacity)
         self.events: BatchStream[Message] = BatchStream("events", capacity=10_000)
         self.broker = EmbeddedBroker(
-            settings=BrokerSettings(port=0), clock=SystemClock(), messages=self.messages, events=self.events
+            settings=BrokerSettings(port=0, **settings),
+            clock=SystemClock(),
+            messages=self.messages,
+            events=self.events,
         )
         self.seen: list[Message] = []
         self.told: list[Message] = []
@@ -51,8 +55,8 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(*, capacity: int = 10_000) -> AsyncIterator[House]:
-    house = House(capacity=capacity)
+async def a_house(*, capacity: int = 10_000, **settings: Any) -> AsyncIterator[House]:
+    house = House(capacity=capacity, **settings)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(house.collect, house.messages, house.seen)
         tasks.start_soon(house.collect, house.events, house.told)

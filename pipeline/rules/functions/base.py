@@ -40,11 +40,11 @@ MANY: Final = 1_000
 UNAVAILABLE: Final[dict[str, str]] = {
     "aws_lambda": "it needs a Lambda service",
     "get_dynamodb": "it needs a DynamoDB service",
-    "get_mqtt_property": "the gateway does not hand on MQTT 5 properties",
+    "get_mqtt_property": "it is not built yet, though the gateway hands MQTT 5 properties on",
     "get_registry_data": "it needs the thing registry",
     "get_secret": "it needs Secrets Manager",
     "get_thing_shadow": "it needs the shadow service",
-    "get_user_properties": "the gateway does not hand on MQTT 5 properties",
+    "get_user_properties": "it is not built yet, though the gateway hands MQTT 5 properties on",
     "machinelearning_predict": "Amazon Machine Learning was retired",
 }
 """Functions of AWS that the evaluation cannot offer, with the reason: refused when the rule is loaded."""
