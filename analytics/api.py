@@ -11,13 +11,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
 from contracts.messages import Json
-from contracts.ports import DeviceControl, Rows, View
+from contracts.ports import GatewayControl, Rows, View
 
 from .query_catalog import catalog, run_named
 
@@ -39,13 +39,19 @@ class NewDevice(BaseModel):
     policy: dict[str, Json] | None = None
 
 
+class OwnPolicy(BaseModel):
+    """A policy document of the device's own; without one it may use its own topics only."""
+
+    policy: dict[str, Json] | None = None
+
+
 class Because(BaseModel):
     """Why somebody acts; it is recorded."""
 
     reason: Annotated[str, Field(max_length=500)] = "by hand"
 
 
-def create_app(*, view: View, devices: DeviceControl | None) -> FastAPI:
+def create_app(*, view: View, devices: GatewayControl | None) -> FastAPI:
     """The application over a view; `devices` is None where no gateway can be reached."""
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
     app.middleware("http")(_bounded)
@@ -116,8 +122,8 @@ def _add_records(app: FastAPI, view: View) -> None:
         return _records("verdicts", rows)
 
 
-def _add_control(app: FastAPI, devices: DeviceControl | None) -> None:
-    def control() -> DeviceControl:
+def _add_control(app: FastAPI, devices: GatewayControl | None) -> None:
+    def control() -> GatewayControl:
         if devices is None:
             raise NotReady(
                 "no gateway can be reached from here", fix="ask the API of the stack that runs the broker"
@@ -128,6 +134,20 @@ def _add_control(app: FastAPI, devices: DeviceControl | None) -> None:
     async def create(device: NewDevice) -> dict[str, str]:
         await control().create(device.device_id, policy=device.policy)
         return {"device_id": device.device_id, "outcome": "done"}
+
+    @app.post("/devices/{device_id}/credentials")
+    async def enroll(device_id: str, rules: OwnPolicy) -> dict[str, str]:
+        return asdict(await control().enroll(device_id, policy=rules.policy))
+
+    @app.delete("/connections/{client_id}")
+    async def disconnect(
+        client_id: str,
+        *,
+        clean_session: Annotated[bool, Query(alias="cleanSession")] = False,
+        prevent_will: Annotated[bool, Query(alias="preventWillMessage")] = False,
+    ) -> dict[str, bool]:
+        closed = await control().disconnect(client_id, clean_session=clean_session, prevent_will=prevent_will)
+        return {"connected": closed}
 
     @app.post("/devices/{device_id}/quarantine")
     async def quarantine(device_id: str, why: Because) -> dict[str, str]:

@@ -2,14 +2,15 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from contracts.messages import Json
-from contracts.ports import DeviceControl
+from contracts.ports import GatewayControl
 
 
 class Because(BaseModel):
@@ -42,7 +43,7 @@ def require_token(app: FastAPI, token: str) -> None:
     app.middleware("http")(guard)
 
 
-def add_control(app: FastAPI, devices: DeviceControl) -> None:
+def add_control(app: FastAPI, devices: GatewayControl) -> None:
     """The routes that act on devices."""
 
     @app.get("/quarantined")
@@ -53,6 +54,23 @@ def add_control(app: FastAPI, devices: DeviceControl) -> None:
     async def create(device: NewDevice) -> dict[str, str]:
         await devices.create(device.device_id, policy=device.policy)
         return {"device_id": device.device_id, "outcome": "done"}
+
+    @app.post("/enroll")
+    async def enroll(device: NewDevice) -> dict[str, str]:
+        return asdict(await devices.enroll(device.device_id, policy=device.policy))
+
+    @app.delete("/connections/{client_id:path}")
+    async def disconnect(
+        client_id: str,
+        *,
+        clean_session: Annotated[bool, Query(alias="cleanSession")] = False,
+        prevent_will: Annotated[bool, Query(alias="preventWillMessage")] = False,
+    ) -> dict[str, bool]:
+        return {
+            "connected": await devices.disconnect(
+                client_id, clean_session=clean_session, prevent_will=prevent_will
+            )
+        }
 
     @app.post("/devices/{device_id:path}/quarantine")
     async def quarantine(device_id: str, why: Because) -> dict[str, str]:

@@ -9,6 +9,7 @@ import httpx
 from anyio.abc import TaskStatus
 
 from contracts.errors import ConfigError, NotReady, ThingstormError, Transient
+from contracts.identity import Credentials
 from contracts.messages import Json
 from contracts.ports import Health, State
 
@@ -74,6 +75,18 @@ class GatewayClient:
     async def create(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> None:
         """Register the device. Raises Transient, ConfigError."""
         await self._call("POST", "/devices", {"device_id": device_id, "policy": policy})
+
+    async def enroll(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> Credentials:
+        """A device in the registry, with its credentials. Raises Transient, ConfigError."""
+        return Credentials(**await self._call("POST", "/enroll", {"device_id": device_id, "policy": policy}))
+
+    async def disconnect(
+        self, client_id: str, *, clean_session: bool = False, prevent_will: bool = False
+    ) -> bool:
+        """Close the client's connection; False: it was not connected. Raises Transient, ConfigError."""
+        query = f"?cleanSession={clean_session}&preventWillMessage={prevent_will}"
+        told = await self._call("DELETE", f"/connections/{_path(client_id)}{query}")
+        return bool(told["connected"])
 
     def quarantined(self) -> frozenset[str]:
         """As known here: at most `POLL_SECONDS` old."""

@@ -151,6 +151,11 @@ class Conversation:
         if size:
             self._pace(size, now)
 
+    def identify(self, identity: Identity | None, now: Nanoseconds) -> None:
+        """Who is there is known now (None: nobody knows them): what was held back is read."""
+        self._identity = identity
+        self.go_on(now)
+
     def lost(self, now: Nanoseconds) -> None:
         """The socket is gone."""
         if not self._ended:

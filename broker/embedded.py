@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+import ssl
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,39 +13,48 @@ from anyio.abc import TaskStatus
 from pydantic import BaseModel, ConfigDict
 
 from contracts.clock import Clock
-from contracts.errors import BackendError
+from contracts.errors import BackendError, NotReady
+from contracts.identity import Credentials, Registry
 from contracts.messages import SECOND, Json, Nanoseconds
 from contracts.ports import Health, Outlet, State
+from contracts.shadows import ShadowStore
 from contracts.streams import StreamClosed
 
+from .certificates import Certificates
 from .conversation import Conversation, Io
+from .device_services import DeviceServices
 from .gateway import Gateway
-from .identity import Identity, local_identity
+from .identity import LOCAL_PRINCIPAL, Identity, local_identity
 from .limits import profile
+from .pki import NAMES, certificate_id
 from .policy import DEVICE_DOCUMENT, OPEN_DOCUMENT, Policy
 from .rules_session import RulesSession
-from .shell import Shell
+from .shadow_store import MemoryShadows
+from .shell import PLAIN, SECURE, WEBSOCKET, Shell
 from .store import Store
 from .transport import Line
-
-LISTENER, WEBSOCKET = "default", "websocket"
 
 
 class BrokerSettings(BaseModel):
     """Where to listen and which limits hold. Port 0 lets the system choose; no port, no such listener.
 
-    `limits` names a profile, `overrides` replaces some of it. `policy` is the local principal's. `period_seconds` is
-    that of the metrics. `plugins` is amqtt's own configuration of plugins.
+    `limits` names a profile, `overrides` replaces some of it. `policy` is that of the local `principal`, who is
+    everybody on the plain listeners. `pki` is the folder of the gateway's CA, `tls_names` what its certificate is for.
+    `period_seconds` is that of the metrics. `plugins` is amqtt's own configuration of plugins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int = 1883
+    tls_port: int | None = None
     websocket_port: int | None = None
+    pki: Path | None = None
+    tls_names: tuple[str, ...] = NAMES
     limits: str = "aws"
     overrides: Mapping[str, float] = {}
     policy: Mapping[str, Any] | None = None
+    principal: str = LOCAL_PRINCIPAL
     period_seconds: int = 1
     plugins: Mapping[str, Any] = {}
 
@@ -62,8 +73,14 @@ class EmbeddedBroker:
         events: Outlet,
         store: Store | None = None,
         rules: RulesSession | None = None,
+        registry: Registry | None = None,
+        shadows: ShadowStore | None = None,
     ) -> None:
-        """`rules` serves `messages` and `events` to another process, where they are its lanes."""
+        """`rules` serves `messages` and `events` to another process, where they are its lanes.
+
+        With a `registry` and a `tls_port` devices connect by their certificates. Without `shadows` the gateway keeps
+        them itself. Raises ConfigError, UnknownName.
+        """
         limits = profile(settings.limits, settings.overrides)
         document = settings.policy or (DEVICE_DOCUMENT if settings.limits == "aws" else OPEN_DOCUMENT)
         self.clock = clock
@@ -73,11 +90,21 @@ class EmbeddedBroker:
         self._store = store or Store(None)
         self._gateway = Gateway(limits=limits, accept=messages.offer_all, store=self._store)
         self._gateway.wake = self._wake
-        self._local: Identity = local_identity(document)
+        self._services = DeviceServices(
+            store=shadows or MemoryShadows(clock=clock, store=self._store),
+            clock=clock,
+            publish=lambda topic, body: self._gateway.service_publish(topic, body, clock.now()),
+        )
+        self._gateway.fanout.serve = lambda message: self.run_beside(self._services.serve(message))
+        self._local = local_identity(document, name=settings.principal)
+        self._certificates: Certificates | None = None
+        if registry is not None and settings.tls_port is not None:
+            self._certificates = Certificates(registry, folder=settings.pki, names=settings.tls_names)
+        self._tasks: set[asyncio.Task[None]] = set()
         self._rules = rules
         self._lines: set[Line] = set()
         self._turning: asyncio.Handle | None = None
-        self._unblocking: asyncio.Task[None] | None = None
+        self._unblocking = self._looking = False
         self._fault = ""
         self._recall()
         self._shell: Shell | None = None
@@ -86,12 +113,15 @@ class EmbeddedBroker:
         self._pauses = 0
         self.host = settings.host
         self.port = settings.port
+        self.tls_port = settings.tls_port if self._certificates is not None else None
         self.websocket_port = settings.websocket_port
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         await self._listen()
         self._state = "ready"
         task_status.started()
+        if self._certificates is not None:
+            self.run_beside(self._certificates.watch(self._gateway.principals, self._identified))
         try:
             await self._tick_for_ever()
         finally:
@@ -122,12 +152,15 @@ class EmbeddedBroker:
             "quarantined": len(gateway.quarantined()),
         }
         fault = self._fault or gateway.fanout.fault
+        if not fault and self._certificates is not None:
+            fault = self._certificates.fault
+        fault = fault or self._services.fault
         return Health(
             self.name,
             "failed" if fault else self._state,
             fault or f"{self.host}:{self.port}, {gateway.connections} connections",
             self._last_progress,
-            (self._messages.gauge(), self._events.gauge()),
+            (self._messages.gauge(), self._events.gauge(), self._services.gauge()),
             counters,
         )
 
@@ -165,17 +198,44 @@ class EmbeddedBroker:
     def quarantined(self) -> frozenset[str]:
         return self._gateway.quarantined()
 
+    async def enroll(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> Credentials:
+        """A thing, an active certificate and a policy in the registry. Raises ConfigError, NotReady, BackendError."""
+        if self._certificates is None:
+            raise NotReady(
+                "the gateway has no registry of certificates",
+                fix="set broker.tls_port, and aws.endpoint where the broker is a process of its own",
+            )
+        return await self._certificates.create_device(device_id, policy=policy)
+
     def converse(self, io: Io, *, source_ip: str, certificate: bytes | None) -> Conversation:
-        """A new conversation, on the plain listeners with the local principal."""
-        _ = certificate
-        return Conversation(
+        """A new conversation: of the local principal on the plain listeners, else of a certificate."""
+        conversation = Conversation(
             self._gateway,
             io,
-            identity=self._local,
+            identity=self._local if certificate is None else None,
             source_ip=source_ip,
             now=self.clock.now(),
-            platform=self._rules,
+            platform=self._rules if certificate is None else None,
         )
+        if certificate is not None:
+            conversation.hold()
+            self.run_beside(self._identify(conversation, certificate_id(certificate)))
+        return conversation
+
+    async def tls_context(self) -> ssl.SSLContext:
+        """The context that trusts every registered certificate."""
+        assert self._certificates is not None  # noqa: S101 - there is no TLS listener without them
+        await self._certificates.prepare()
+        return self._certificates.context
+
+    def handshake_failed(self) -> None:
+        self._gateway.counters["handshakes_failed"] += 1
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this in a task that ends with the broker."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def opened(self, line: Line) -> None:
         self._lines.add(line)
@@ -184,19 +244,24 @@ class EmbeddedBroker:
         self._lines.discard(line)
 
     async def _listen(self) -> None:
-        listeners: dict[str, Any] = {LISTENER: {"type": "tcp", "bind": f"{self.host}:{self.port}"}}
-        if self.websocket_port is not None:
-            listeners[WEBSOCKET] = {"type": "ws", "bind": f"{self.host}:{self.websocket_port}"}
+        ports = {PLAIN: self.port, SECURE: self.tls_port, WEBSOCKET: self.websocket_port}
+        listeners = {
+            name: {"type": "ws" if name == WEBSOCKET else "tcp", "bind": f"{self.host}:{port}"}
+            for name, port in ports.items()
+            if port is not None
+        }
         config = {"listeners": listeners, "plugins": dict(self._settings.plugins)}
         self._shell = Shell(config, self)
         try:
             await self._shell.start()
         except (BrokerError, OSError) as error:
             raise BackendError(
-                f"the broker cannot listen on {self.host}:{self.port}: {error}",
-                fix="stop what uses the port, or set broker.port (0 lets the system choose)",
+                f"the broker cannot listen on {self.host}, one of {', '.join(map(str, filter(None, ports.values())))}: {error}",
+                fix="stop what uses the port, or set broker.port, tls_port or websocket_port (0 lets the system choose)",
             ) from None
-        self.port = self._shell.port_of(LISTENER)
+        self.port = self._shell.port_of(PLAIN)
+        if self.tls_port is not None:
+            self.tls_port = self._shell.port_of(SECURE)
         if self.websocket_port is not None:
             self.websocket_port = self._shell.port_of(WEBSOCKET)
 
@@ -210,15 +275,26 @@ class EmbeddedBroker:
 
     async def _stop(self) -> None:
         await self._close_all()
-        if self._unblocking is not None:
-            self._unblocking.cancel()
-            await asyncio.wait([self._unblocking])
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._certificates is not None:
+            self._certificates.close()
         if self._turning is not None:
             self._turning.cancel()
         if self._shell is not None:
             await self._shell.shutdown()
         self._store.close()
         self._state = "stopped"
+
+    async def _identify(self, conversation: Conversation, certificate: str) -> None:
+        assert self._certificates is not None  # noqa: S101 - likewise
+        identity = await self._certificates.identity(certificate)
+        conversation.identify(identity, self.clock.now())
+
+    def _identified(self, identity: Identity) -> None:
+        self._gateway.identify(identity, self.clock.now())
 
     def _wake(self) -> None:
         """A turn follows, after everything that can be read now was read."""
@@ -230,9 +306,10 @@ class EmbeddedBroker:
         now = self.clock.now()
         self._gateway.turn(now)
         self._last_progress = now
-        if self._gateway.fanout.blocked and self._unblocking is None:
+        if self._gateway.fanout.blocked and not self._unblocking:
             self._pauses += 1
-            self._unblocking = asyncio.create_task(self._unblock(), name="broker-unblock")
+            self._unblocking = True
+            self.run_beside(self._unblock())
 
     async def _unblock(self) -> None:
         """Wait for room at the rules, until nobody is held any more."""
@@ -245,7 +322,7 @@ class EmbeddedBroker:
         except BackendError as error:
             self._fault = error.what
         finally:
-            self._unblocking = None
+            self._unblocking = False
 
     async def _tick_for_ever(self) -> None:
         """Close a metrics period at every whole second of the clock."""
@@ -258,6 +335,16 @@ class EmbeddedBroker:
             for line in list(self._lines):
                 line.conversation.check(end)
             await self._hand_on_events()
+            if not self._looking:
+                self._looking = True
+                self.run_beside(self._look_at_shadows())
+
+    async def _look_at_shadows(self) -> None:
+        """What others changed over HTTP; a look that takes long delays the next one, not the counting."""
+        try:
+            await self._services.look(self._gateway.watched())
+        finally:
+            self._looking = False
 
     async def _hand_on_events(self) -> None:
         """Into the stream what fits; what does not is counted: a later period must not wait for an earlier one."""

@@ -40,7 +40,7 @@ class Target(NamedTuple):
 class Route:
     """What is known of a topic for one publisher: why it may not, or who gets it. Good for one `generation`."""
 
-    __slots__ = ("fault", "generation", "name", "reason", "retainable", "targets", "topic")
+    __slots__ = ("fault", "generation", "name", "reason", "requests", "retainable", "targets", "topic")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -48,6 +48,8 @@ class Route:
         self.fault = ""
         self.reason: DisconnectReason = "CLIENT_ERROR"
         self.retainable = False
+        self.requests = topic.startswith("$aws/things/")
+        """Whether it is a request to a device service: a shadow, a report."""
         self.generation = -1
         self.targets: tuple[Target | Group, ...] = ()
 
@@ -103,6 +105,8 @@ class Fanout:
         self._inbox: list[_Entry] = []
         self._held: dict[Publisher, None] = {}
         self.fault = ""
+        self.serve: Callable[[Message], None] = lambda _message: None
+        """Gets the requests to device services, once the rules have them."""
 
     @property
     def blocked(self) -> bool:
@@ -212,6 +216,8 @@ class Fanout:
             reached = self.deliver(entry.message, entry.route, now)
         publisher = entry.publisher
         if publisher is not None:
+            if entry.route.requests:
+                self.serve(entry.message)
             publisher.pending -= 1
             if entry.packet_id:
                 publisher.published(entry.packet_id, entry.message.qos, reached=reached)

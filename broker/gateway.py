@@ -38,6 +38,7 @@ from .reporter import GATEWAY, METRICS_TOPIC, MessageIds, Reporter
 from .retained import Retained
 from .session import Link, Outgoing, Session
 from .sessions import Sessions
+from .shadows import watched_by
 from .store import Store
 from .subscriptions import Subscription, SubscriptionTree, plain_filter
 from .topics import filter_fault, name_fault
@@ -54,6 +55,7 @@ COUNTERS = (
     "dropped",
     "events_dropped",
     "sessions_expired",
+    "handshakes_failed",
 )
 
 
@@ -154,6 +156,10 @@ class Gateway:
 
     def quarantined(self) -> frozenset[str]:
         return frozenset(self._quarantined)
+
+    def principals(self) -> set[str]:
+        """Whose connections are live."""
+        return {one.session.principal for one in self._live.values() if one.session is not None}
 
     def session(self, client_id: str) -> Session | None:
         """The session of a client id, connected or not."""
@@ -366,10 +372,27 @@ class Gateway:
     def platform_publish(
         self, topic: str, payload: bytes, now: Nanoseconds, *, qos: int = 0, retain: bool = False
     ) -> None:
-        """From the platform to devices: commands, answers, republish actions. The rules do not see it."""
+        """From the platform to devices: commands, republish actions. The rules do not see it."""
         message = Message(self._ids.next(now), "", GATEWAY, topic, payload, qos, retain, now)
         self.fanout.deliver(message, self.fanout.route(topic, publisher=None), now)
         self.wake()
+
+    def service_publish(self, topic: str, payload: bytes, now: Nanoseconds) -> None:
+        """An answer of a device service: to the rules, and to the devices that subscribed."""
+        message = Message(self._ids.next(now), "", GATEWAY, topic, payload, 1, retain=False, received_at=now)
+        self.fanout.put(None, 0, message, self.fanout.route(topic, publisher=None), now)
+        self.wake()
+
+    def watched(self) -> set[tuple[str, str]]:
+        """The shadows (thing and name) whose changes a connected client subscribed to."""
+        found = (
+            watched_by(name)
+            for one in self._live.values()
+            if one.session is not None
+            for name in one.session.subscriptions
+            if name.startswith("$aws/things/")
+        )
+        return {one for one in found if one is not None}
 
     def tick(self, now: Nanoseconds) -> None:
         """Close the metrics period that ends at `now` and publish its rows; end what is over."""

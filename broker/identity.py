@@ -14,14 +14,11 @@ LOCAL_PRINCIPAL = "local"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A principal with its policies read. The local principal is taken for a thing of the client's own name."""
+    """A principal with its policies read. The `local` one is taken for a thing of the client's own name."""
 
     principal: Principal
     policy: Policy
-
-    @property
-    def local(self) -> bool:
-        return self.principal.principal_id == LOCAL_PRINCIPAL
+    local: bool = False
 
     def bind(self, *, client_id: str, source_ip: str, own: Policy | None = None) -> Permissions:
         """What a connection of this principal may do; `own` is in place of the principal's policy."""
@@ -57,6 +54,6 @@ def identity_of(principal: Principal) -> Identity:
     return Identity(principal, Policy(*principal.documents))
 
 
-def local_identity(document: Mapping[str, Any]) -> Identity:
+def local_identity(document: Mapping[str, Any], *, name: str = LOCAL_PRINCIPAL) -> Identity:
     """The local principal with this policy document. Raises ConfigError."""
-    return Identity(Principal(LOCAL_PRINCIPAL), Policy(document))
+    return Identity(Principal(name), Policy(document), local=True)

@@ -20,7 +20,10 @@ from websockets.http11 import Request, Response
 
 from contracts.messages import Message
 
-from .transport import Host, SocketLine, WebsocketLine, shared_buffer
+from .transport import SocketLine, TlsDoor, TlsHost, WebsocketLine, shared_buffer
+
+PLAIN, SECURE, WEBSOCKET = "default", "secure", "websocket"
+"""Names of the listeners; amqtt wants one to be called "default"."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted: a reconnect storm comes within a second."""
@@ -42,13 +45,12 @@ _EVENTS = {
 class Shell(Broker):  # type: ignore[misc]  # amqtt publishes no types
     """The listeners of one gateway, and the plugins that are told what happens."""
 
-    def __init__(self, config: dict[str, Any], host: Host, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: dict[str, Any], host: TlsHost) -> None:
         logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # it tells a failed start, and so do we
         logging.getLogger("transitions").setLevel(logging.ERROR)
         logging.getLogger("websockets").setLevel(logging.CRITICAL)  # likewise a client that is no websocket
         super().__init__(config)
         self._host = host
-        self._tls = tls
         self._buffer = shared_buffer()
         self._watched = bool(config.get("plugins"))
 
@@ -75,7 +77,7 @@ class Shell(Broker):  # type: ignore[misc]  # amqtt publishes no types
 
     async def _create_server_instance(
         self,
-        listener_name: str,  # noqa: ARG002 - amqtt's own signature
+        listener_name: str,
         listener_type: ListenerType,
         address: str | None,
         port: int,
@@ -94,17 +96,10 @@ class Shell(Broker):  # type: ignore[misc]  # amqtt publishes no types
                 ping_interval=None,  # MQTT has its own keep-alive
                 max_size=None,  # the parser bounds a packet, a frame may hold many
             )
+        door = TlsDoor if listener_name == SECURE else SocketLine
         return await asyncio.get_running_loop().create_server(
-            lambda: SocketLine(self._host, self._buffer),
-            address,
-            port,
-            reuse_address=True,
-            backlog=BACKLOG,
-            ssl=ssl_context,
+            lambda: door(self._host, self._buffer), address, port, reuse_address=True, backlog=BACKLOG
         )
-
-    def _create_ssl_context(self, _listener: Any) -> ssl.SSLContext | None:
-        return self._tls
 
     async def _websocket(self, websocket: ServerConnection) -> None:
         await WebsocketLine(self._host, websocket).serve()

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from contracts.errors import BackendError
 
-Kind: TypeAlias = Literal["quarantined", "device", "retained"]
+Kind: TypeAlias = Literal["quarantined", "device", "retained", "shadow"]
 
 
 class Store:

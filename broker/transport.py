@@ -1,8 +1,9 @@
 """Sockets and websockets for conversations: bytes to and fro, reading paused and resumed. Decides nothing."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, cast
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -14,6 +15,8 @@ from .conversation import Conversation, Io
 READ_BYTES = 64 * 1024
 MAX_UNSENT = 1024 * 1024
 """Bytes waiting for a slow reader; beyond it QoS 0 is dropped and QoS 1 waits."""
+
+HANDSHAKE_SECONDS = 10.0
 
 CLOSE_SECONDS = 5.0
 """A client that does not read gets so long to take what was written before its socket is cut."""
@@ -31,6 +34,20 @@ class Host(Protocol):
     def opened(self, line: "Line") -> None: ...
 
     def closed(self, line: "Line") -> None: ...
+
+
+class TlsHost(Host, Protocol):
+    """What a TLS listener asks besides."""
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this in a task that the host stops with itself."""
+        ...
+
+    async def tls_context(self) -> ssl.SSLContext:
+        """The context that trusts every registered certificate."""
+        ...
+
+    def handshake_failed(self) -> None: ...
 
 
 class Line(Protocol):
@@ -133,14 +150,75 @@ class SocketLine(asyncio.BufferedProtocol):
         self._reading().wait(seconds)
 
     def close(self) -> None:
+        if self._transport.is_closing():
+            return
+        unsent = self._transport.get_write_buffer_size()
         self._transport.close()
-        if self._transport.get_write_buffer_size():
+        if unsent:
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def _reading(self) -> _Pausing:
         if self._pausing is None:
             self._pausing = _Pausing(self._transport.pause_reading, self._transport.resume_reading)
         return self._pausing
+
+
+class SecureLine(SocketLine):
+    """A connection after its TLS handshake: its first bytes may come before anybody is told that it is made."""
+
+    __slots__ = ("_early", "_gone", "_made")
+
+    def __init__(self, host: Host, buffer: memoryview) -> None:
+        super().__init__(host, buffer)
+        self._early: list[bytes] = []
+        self._made = self._gone = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._made = True
+        super().connection_made(transport)
+        for data in self._early:
+            self.conversation.receive(data, self._host.clock.now())
+        self._early.clear()
+        if self._gone:
+            super().connection_lost(None)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._made:
+            super().buffer_updated(nbytes)
+        else:
+            self._early.append(bytes(self._buffer[:nbytes]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        if self._made:
+            super().connection_lost(exc)
+
+
+class TlsDoor(asyncio.Protocol):
+    """A TCP connection before its TLS handshake: the trust anchors are made fresh first."""
+
+    def __init__(self, host: "TlsHost", buffer: memoryview) -> None:
+        self._host = host
+        self._buffer = buffer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        plain = cast("asyncio.Transport", transport)
+        plain.pause_reading()
+        self._host.run_beside(self._open(plain))
+
+    async def _open(self, plain: asyncio.Transport) -> None:
+        try:
+            context = await self._host.tls_context()
+            line = SecureLine(self._host, self._buffer)
+            secured = await asyncio.get_running_loop().start_tls(
+                plain, line, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
+            self._host.handshake_failed()
+            plain.abort()
+            return
+        if secured is not None:
+            line.connection_made(secured)
 
 
 class WebsocketLine:

@@ -54,6 +54,10 @@ class Registry(Protocol):
         """
         ...
 
+    async def statuses(self) -> Mapping[str, bool]:
+        """Every registered certificate, and whether it is active. Raises Transient, Terminal."""
+        ...
+
     async def create_device(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> Credentials:
         """Make a thing, an active certificate and a policy (default: its own topics only), all attached.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from anyio.abc import TaskStatus
 
+from contracts.identity import Credentials
 from contracts.messages import Change, Incident, Json, Message, Nanoseconds, Window
 
 State: TypeAlias = Literal["starting", "ready", "draining", "stopped", "failed"]
@@ -94,6 +95,12 @@ class DeviceControl(Protocol):
         """Let the device come back. Idempotent."""
         ...
 
+    def quarantined(self) -> frozenset[str]: ...
+
+
+class GatewayControl(DeviceControl, Protocol):
+    """What an operator asks of the gateway besides."""
+
     async def create(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> None:
         """Register the device, with a policy document of its own or the gateway's. Replaces an earlier one.
 
@@ -101,7 +108,18 @@ class DeviceControl(Protocol):
         """
         ...
 
-    def quarantined(self) -> frozenset[str]: ...
+    async def enroll(self, device_id: str, *, policy: Mapping[str, Json] | None = None) -> Credentials:
+        """A thing with an active certificate and a policy in the registry, and what it needs to connect.
+
+        Raises ConfigError, NotReady where there is no registry, BackendError.
+        """
+        ...
+
+    async def disconnect(
+        self, client_id: str, *, clean_session: bool = False, prevent_will: bool = False
+    ) -> bool:
+        """AWS's DeleteConnection: close the connection; the client may come back. False: it was not connected."""
+        ...
 
 
 class AlertSink(Protocol):

@@ -292,9 +292,6 @@ class MemoryControl:
     async def release(self, device_id: str) -> None:
         self.shut.pop(device_id, None)
 
-    async def create(self, device_id: str, *, policy: Mapping[str, Any] | None = None) -> None:
-        raise NotImplementedError("the model creates no devices")
-
     def quarantined(self) -> frozenset[str]:
         return frozenset(self.shut)
 

@@ -32,12 +32,26 @@ class _Section(BaseModel):
 
 
 class BrokerConfig(_Section):
-    """The device gateway."""
+    """The device gateway.
+
+    The plain listeners (MQTT, and MQTT over websockets at /mqtt) take everybody for the local `principal`, so `host`
+    is loopback unless told otherwise. The TLS listener asks for a certificate of the registry. `overrides` replaces
+    limits of the profile by name; `policy` is a file with the local principal's policy document; `pki` is the folder
+    of the gateway's own CA, which without one lives as long as the process. `plugins` is amqtt's.
+    """
 
     backend: str = "amqtt"
     host: str = "127.0.0.1"
     port: Port = 1883
+    tls_port: Port | None = 8883
+    websocket_port: Port | None = 9001
     limits: Literal["aws", "open"] = "aws"
+    overrides: dict[str, float] = {}
+    principal: str = "local"
+    policy: Path | None = None
+    pki: Path | None = None
+    tls_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+    plugins: dict[str, Any] = {}
     buffer: Count = 20_000  # messages waiting for the rules before reading pauses
 
 

@@ -67,9 +67,9 @@ _CREDENTIALS = frozenset(
 def embedded_client(service: str, *, endpoint: str, region: str) -> Any:
     """A client of the emulator: unsigned and unvalidated, measured a tenth faster.
 
-    The `iot` API is told from S3 by the signature's scope, so its requests are signed.
+    The `iot` APIs are told from S3 by the signature's scope, so their requests are signed.
     """
-    options: dict[str, Any] = {} if service == "iot" else {"signature_version": UNSIGNED}
+    options: dict[str, Any] = {} if service in ("iot", "iot-data") else {"signature_version": UNSIGNED}
     make: Any = boto3.client  # the stubs want the service as a literal
     return make(
         service,

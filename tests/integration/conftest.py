@@ -1,17 +1,10 @@
 """One real emulator for all integration tests of a worker; names that are used once keep them apart."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from emulator import endpoint
 
 from pipeline.aws.provision import Resources, provision
 from pipeline.aws.session import ClientFactory
@@ -29,42 +22,10 @@ class Aws:
         return self.factory.client(service)
 
 
-@pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "GATEWAY_PORT": str(port),
-        "BIND_HOST": "127.0.0.1",
-        "IOT_MTLS_ENABLED": "0",
-        "LOG_LEVEL": "ERROR",
-    }
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("ministack")],
-        env={**os.environ, **settings},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 20
-    while not _answers(url):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield url
-    process.terminate()
-    process.wait(5)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/_ministack/health", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @pytest.fixture
 def provisioned(endpoint: str, unique: str) -> Aws:
     factory = ClientFactory(backend="embedded", endpoint=endpoint)
     return Aws(factory, provision(factory, prefix=unique), unique)
+
+
+__all__ = ["Aws", "endpoint", "provisioned"]

@@ -17,6 +17,7 @@ from broker.embedded import BrokerSettings, EmbeddedBroker
 from contracts.clock import SystemClock
 from contracts.errors import BackendError
 from contracts.messages import Message
+from contracts.shadows import ShadowStore
 from contracts.streams import BatchStream
 from thingstorm.runtime.supervisor import supervise
 
@@ -28,7 +29,9 @@ CONNECT = bytes.fromhex("101000044d5154540402003c0004") + b"raw1"
 class House:
     """A gateway whose streams are collected."""
 
-    def __init__(self, *, capacity: int = 10_000, **settings: Any) -> None:
+    def __init__(
+        self, *, capacity: int = 10_000, shadows: ShadowStore | None = None, **settings: Any
+    ) -> None:
         self.messages: BatchStream[Message] = BatchStream("messages", capacity=capacity)
         self.events: BatchStream[Message] = BatchStream("events", capacity=10_000)
         self.broker = EmbeddedBroker(
@@ -36,6 +39,7 @@ class House:
             clock=SystemClock(),
             messages=self.messages,
             events=self.events,
+            shadows=shadows,
         )
         self.seen: list[Message] = []
         self.told: list[Message] = []

@@ -1,5 +1,6 @@
 """Turns flags into settings: `--config`, `--set section.key=value`, `--ports auto`."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,16 @@ from thingstorm.config import Config, load_config
 
 Ports = Literal["auto", "fixed"]
 
-_PORTS = ("broker", "aws", "api")
+_PORTS = {
+    "broker": {"port": 0, "tls_port": 0, "websocket_port": 0},
+    "aws": {"port": 0},
+    "api": {"port": 0},
+}
 
 
 def config_of(path: Path | None, *, ports: Ports = "fixed", settings: Sequence[str] = ()) -> Config:
     """The configuration with the flags on top. `auto` lets the system choose every port that nobody set by flag."""
-    flags: dict[str, Any] = {section: {"port": 0} for section in _PORTS} if ports == "auto" else {}
+    flags: dict[str, Any] = copy.deepcopy(_PORTS) if ports == "auto" else {}
     for text in settings:
         _merge(flags, text)
     return load_config(path, flags=flags)

@@ -3,9 +3,11 @@
 The whole stack in one process and every stage as a process of its own are made of the same parts.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from anyio import CapacityLimiter
 
@@ -16,6 +18,7 @@ from broker.embedded import BrokerSettings, EmbeddedBroker
 from broker.rules_session import RulesSession
 from broker.store import Store
 from contracts.clock import Clock
+from contracts.errors import ConfigError
 from contracts.journal import Journal
 from contracts.messages import Change, Message
 from contracts.ports import DeviceControl, Emit, Outlet, Service
@@ -24,7 +27,9 @@ from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.provision import LANES, Resources
+from pipeline.aws.registry import IotRegistry
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
+from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
 from pipeline.delivery import DeliveryStream
 from pipeline.ingest import make_handler
@@ -94,6 +99,11 @@ class AnalyticsParts:
         return [self.view, self.sync, self.changes]
 
 
+def iot_apis(config: Config, factory: ClientFactory) -> ClientFactory | None:
+    """The AWS services if they have the `iot` APIs (LocalStack's are not free)."""
+    return factory if "iot-rules" in AWS_BACKENDS.get(config.aws.backend).capabilities else None
+
+
 def make_broker(
     config: Config,
     *,
@@ -102,11 +112,48 @@ def make_broker(
     events: Outlet,
     store: Store | None = None,
     rules: RulesSession | None = None,
+    cloud: ClientFactory | None = None,
 ) -> EmbeddedBroker:
-    """The gateway."""
-    settings = BrokerSettings(host=config.broker.host, port=config.broker.port, limits=config.broker.limits)
-    backend: type[EmbeddedBroker] = BROKERS.load(config.broker.backend)
-    return backend(settings=settings, clock=clock, messages=messages, events=events, store=store, rules=rules)
+    """The gateway; with AWS services that have the `iot` APIs it knows certificates and shares shadows.
+
+    Raises ConfigError.
+    """
+    broker = config.broker
+    settings = BrokerSettings(
+        host=broker.host,
+        port=broker.port,
+        tls_port=broker.tls_port,
+        websocket_port=broker.websocket_port,
+        pki=broker.pki,
+        tls_names=broker.tls_names,
+        limits=broker.limits,
+        overrides=broker.overrides,
+        principal=broker.principal,
+        policy=_policy(broker.policy),
+        plugins=broker.plugins,
+    )
+    backend: type[EmbeddedBroker] = BROKERS.load(broker.backend)
+    return backend(
+        settings=settings,
+        clock=clock,
+        messages=messages,
+        events=events,
+        store=store,
+        rules=rules,
+        registry=IotRegistry(cloud.client("iot")) if cloud is not None else None,
+        shadows=IotDataShadows(cloud.client("iot-data")) if cloud is not None else None,
+    )
+
+
+def _policy(path: Path | None) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"broker.policy {path} is no policy document: {error}", fix="give a file with one JSON object"
+        ) from None
 
 
 def make_pipeline(
@@ -213,6 +260,7 @@ __all__: Sequence[str] = (
     "Cloud",
     "PipelineParts",
     "check_names",
+    "iot_apis",
     "make_analytics",
     "make_broker",
     "make_pipeline",

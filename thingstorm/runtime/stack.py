@@ -26,6 +26,7 @@ from thingstorm.runtime.parts import (
     Cloud,
     PipelineParts,
     check_names,
+    iot_apis,
     make_analytics,
     make_broker,
     make_pipeline,
@@ -53,12 +54,13 @@ class Stack:
     def addresses(self) -> dict[str, str]:
         """Where the parts can be reached."""
         page = f"http://{self.api.host}:{self.api.port}"
-        return {
-            "mqtt": f"{self.broker.host}:{self.broker.port}",
-            "aws": self.endpoint,
-            "api": page,
-            "page": f"{page}/docs",
-        }
+        broker = self.broker
+        told = {"mqtt": f"{broker.host}:{broker.port}"}
+        if broker.tls_port is not None:
+            told["mqtts"] = f"{broker.host}:{broker.tls_port}"
+        if broker.websocket_port is not None:
+            told["websocket"] = f"ws://{broker.host}:{broker.websocket_port}/mqtt"
+        return {**told, "aws": self.endpoint, "api": page, "page": f"{page}/docs"}
 
 
 @asynccontextmanager
@@ -83,7 +85,8 @@ def _build(
     """The parts, and the services in start order."""
     config = cloud.config
     messages, events = streams(config)
-    broker = make_broker(config, clock=cloud.clock, messages=messages, events=events)
+    apis = iot_apis(config, cloud.factory)
+    broker = make_broker(config, clock=cloud.clock, messages=messages, events=events, cloud=apis)
     pipeline = make_pipeline(cloud, rules, messages=messages, events=events)
     analytics = make_analytics(cloud, control=broker, emit=emit)
     services: list[Service] = []

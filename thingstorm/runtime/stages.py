@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ from thingstorm import __version__
 from thingstorm.config import Config
 from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
-from thingstorm.runtime.parts import Cloud, check_names, make_analytics, make_broker, make_pipeline
+from thingstorm.runtime.parts import Cloud, check_names, iot_apis, make_analytics, make_broker, make_pipeline
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -182,7 +183,8 @@ async def _broker(config: Config, _scenario: Scenario | None, _tell: Tell) -> As
     ]
     try:
         broker = make_broker(
-            config,
+            _keeping_its_pki(config, data / "pki"),
+            cloud=_iot_apis(config),
             clock=SystemClock(),
             messages=lanes[0],
             events=lanes[1],
@@ -258,6 +260,21 @@ _STAGES: Mapping[str, Open] = {
     "analytics": _analytics,
     "simulator": _simulator,
 }
+
+
+def _iot_apis(config: Config) -> ClientFactory | None:
+    """The `iot` APIs, where the broker was told of AWS services that have them."""
+    aws = config.aws
+    if not aws.endpoint and aws.backend != "aws":
+        return None
+    return iot_apis(config, ClientFactory(backend=aws.backend, endpoint=aws.endpoint, region=aws.region))
+
+
+def _keeping_its_pki(config: Config, folder: Path) -> Config:
+    """Devices keep trusting the gateway over its restarts."""
+    if config.broker.pki is not None:
+        return config
+    return config.model_copy(update={"broker": config.broker.model_copy(update={"pki": folder})})
 
 
 def _app(stage: str, token: str) -> FastAPI:
