@@ -135,11 +135,11 @@ def _add_control(app: FastAPI, devices: GatewayControl | None) -> None:
         await control().create(device.device_id, policy=device.policy)
         return {"device_id": device.device_id, "outcome": "done"}
 
-    @app.post("/devices/{device_id}/credentials")
+    @app.post("/devices/{device_id:path}/credentials")
     async def enroll(device_id: str, rules: OwnPolicy) -> dict[str, str]:
         return asdict(await control().enroll(device_id, policy=rules.policy))
 
-    @app.delete("/connections/{client_id}")
+    @app.delete("/connections/{client_id:path}")
     async def disconnect(
         client_id: str,
         *,
@@ -149,12 +149,12 @@ def _add_control(app: FastAPI, devices: GatewayControl | None) -> None:
         closed = await control().disconnect(client_id, clean_session=clean_session, prevent_will=prevent_will)
         return {"connected": closed}
 
-    @app.post("/devices/{device_id}/quarantine")
+    @app.post("/devices/{device_id:path}/quarantine")
     async def quarantine(device_id: str, why: Because) -> dict[str, str]:
         await control().quarantine(device_id, reason=why.reason)
         return {"device_id": device_id, "outcome": "done"}
 
-    @app.post("/devices/{device_id}/release")
+    @app.post("/devices/{device_id:path}/release")
     async def release(device_id: str, why: Because) -> dict[str, str]:
         await control().release(device_id)
         return {"device_id": device_id, "outcome": "done", "reason": why.reason}

@@ -255,6 +255,7 @@ class EmbeddedBroker:
         try:
             await self._shell.start()
         except (BrokerError, OSError) as error:
+            self._shell.close_listeners()
             raise BackendError(
                 f"the broker cannot listen on {self.host}, one of {', '.join(map(str, filter(None, ports.values())))}: {error}",
                 fix="stop what uses the port, or set broker.port, tls_port or websocket_port (0 lets the system choose)",

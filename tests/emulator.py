@@ -1,7 +1,6 @@
 """One real emulator for the tests of a worker; a conftest that imports `endpoint` offers it."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ports import free_port
 
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",

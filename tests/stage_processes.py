@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,20 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ports import free_ports
+
 TOKEN = "a-token-of-the-tests"
 SCRIPTS = Path(sys.executable).parent
 STAGES = ("broker", "pipeline", "analytics")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class StageProcesses:
@@ -48,6 +38,8 @@ class StageProcesses:
             "THINGSTORM__STAGES__TOKEN": TOKEN,
             "THINGSTORM__AWS__ENDPOINT": f"http://127.0.0.1:{aws}",
             "THINGSTORM__BROKER__PORT": str(mqtt),
+            "THINGSTORM__BROKER__TLS_PORT": "0",
+            "THINGSTORM__BROKER__WEBSOCKET_PORT": "0",
             "THINGSTORM__PIPELINE__ARCHIVE_SECONDS": "2",
             **{f"THINGSTORM__STAGES__{stage.upper()}": url for stage, url in self.urls.items()},
             **settings,

@@ -38,6 +38,9 @@ class BrokerConfig(_Section):
     is loopback unless told otherwise. The TLS listener asks for a certificate of the registry. `overrides` replaces
     limits of the profile by name; `policy` is a file with the local principal's policy document; `pki` is the folder
     of the gateway's own CA, which without one lives as long as the process. `plugins` is amqtt's.
+
+    With `backend = "external"` the broker is somebody else's, at `url` (mqtt:// or mqtts://), with `cafile`, `certfile` and
+    `keyfile` for TLS; `filters` is what the rules see of it, `client_id_pattern` where a topic names the device.
     """
 
     backend: str = "amqtt"
@@ -52,6 +55,12 @@ class BrokerConfig(_Section):
     pki: Path | None = None
     tls_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
     plugins: dict[str, Any] = {}
+    url: str = ""
+    cafile: Path | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    filters: tuple[str, ...] = ("#",)
+    client_id_pattern: str = "+/+/{client_id}/#"
     buffer: Count = 20_000  # messages waiting for the rules before reading pauses
 
 

@@ -1,7 +1,6 @@
 """Real paho clients against a real broker: amqtt as it comes, in the same event loop, and bare sockets."""
 
 import json
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,7 @@ import anyio.lowlevel
 import pytest
 from amqtt.broker import Broker
 from amqtt.plugins.base import BaseAuthPlugin, BasePlugin
+from ports import free_port
 
 from contracts.clock import SystemClock
 from contracts.errors import BackendError
@@ -75,13 +75,6 @@ async def broker(port: int = 0) -> AsyncIterator[tuple[Broker, int]]:
         yield running, port
     finally:
         await running.shutdown()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -120,14 +120,14 @@ def _write_private(path: Path, body: str) -> None:
 @devices_app.command("quarantine")
 def devices_quarantine(device_id: DeviceId, reason: Reason = "by hand", api: Api = None) -> None:
     """Refuse the device from now on and close its connection."""
-    call("POST", f"/devices/{device_id}/quarantine", url=api, body={"reason": reason})
+    call("POST", f"/devices/{quote(device_id, safe='')}/quarantine", url=api, body={"reason": reason})
     typer.echo(f"{device_id} is in quarantine; undo: thingstorm devices release {device_id}")
 
 
 @devices_app.command("release")
 def devices_release(device_id: DeviceId, reason: Reason = "by hand", api: Api = None) -> None:
     """Let the device come back."""
-    call("POST", f"/devices/{device_id}/release", url=api, body={"reason": reason})
+    call("POST", f"/devices/{quote(device_id, safe='')}/release", url=api, body={"reason": reason})
     typer.echo(f"{device_id} may come back")
 
 

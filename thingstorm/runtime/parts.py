@@ -15,6 +15,7 @@ from analytics.sync import Sync
 from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
 from broker.embedded import BrokerSettings, EmbeddedBroker
+from broker.external import ExternalBroker, ExternalSettings
 from broker.rules_session import RulesSession
 from broker.store import Store
 from contracts.clock import Clock
@@ -37,7 +38,7 @@ from pipeline.router import Router
 from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
 from pipeline.worker import Worker
-from thingstorm.config import Config
+from thingstorm.config import BrokerConfig, Config
 
 EVENTS_CAPACITY = 5_000
 """Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
@@ -47,7 +48,14 @@ CHANGES_CAPACITY = 10_000
 
 SNS_THREADS = 4
 
-BROKERS = Registry("broker backend", {"amqtt": Backend("broker.embedded:EmbeddedBroker")})
+BROKERS = Registry(
+    "broker backend",
+    {
+        "amqtt": Backend("broker.embedded:EmbeddedBroker"),
+        "external": Backend("broker.external:ExternalBroker"),
+        "aws": Backend("broker.external:ExternalBroker"),
+    },
+)
 VIEWS = Registry("view backend", {"duckdb": Backend("analytics.view.duckdb:DuckDBView")})
 
 
@@ -113,12 +121,17 @@ def make_broker(
     store: Store | None = None,
     rules: RulesSession | None = None,
     cloud: ClientFactory | None = None,
-) -> EmbeddedBroker:
+) -> EmbeddedBroker | ExternalBroker:
     """The gateway; with AWS services that have the `iot` APIs it knows certificates and shares shadows.
 
     Raises ConfigError.
     """
     broker = config.broker
+    if broker.backend != "amqtt":
+        external: type[ExternalBroker] = BROKERS.load(broker.backend)
+        return external(
+            settings=_external(broker), clock=clock, messages=messages, events=events, store=store
+        )
     settings = BrokerSettings(
         host=broker.host,
         port=broker.port,
@@ -142,6 +155,30 @@ def make_broker(
         rules=rules,
         registry=IotRegistry(cloud.client("iot")) if cloud is not None else None,
         shadows=IotDataShadows(cloud.client("iot-data")) if cloud is not None else None,
+    )
+
+
+def _external(broker: BrokerConfig) -> ExternalSettings:
+    """Raises ConfigError where a setting that the backend needs is missing."""
+    if not broker.url:
+        raise ConfigError(
+            f"broker.backend '{broker.backend}' needs an address",
+            fix="set broker.url, for example mqtt://127.0.0.1:1884",
+        )
+    if broker.backend == "aws" and not (
+        broker.url.startswith("mqtts://") and broker.certfile and broker.keyfile
+    ):
+        raise ConfigError(
+            "AWS IoT Core asks for a certificate",
+            fix="set broker.url to mqtts://ENDPOINT-ats.iot.REGION.amazonaws.com:8883, broker.certfile and broker.keyfile",
+        )
+    return ExternalSettings(
+        url=broker.url,
+        cafile=broker.cafile,
+        certfile=broker.certfile,
+        keyfile=broker.keyfile,
+        filters=broker.filters,
+        client_id_pattern=broker.client_id_pattern,
     )
 
 

@@ -13,6 +13,7 @@ from anyio import to_thread
 from analytics.api import create_app
 from analytics.api_server import ApiServer
 from broker.embedded import EmbeddedBroker
+from broker.external import ExternalBroker
 from contracts.clock import SystemClock
 from contracts.ports import Emit, Health, Service
 from pipeline.aws.emulator import Emulator
@@ -40,7 +41,7 @@ class Stack:
     """The running parts, for those who count, ask and show."""
 
     cloud: Cloud
-    broker: EmbeddedBroker
+    broker: EmbeddedBroker | ExternalBroker
     pipeline: PipelineParts
     analytics: AnalyticsParts
     api: ApiServer

@@ -1,0 +1,34 @@
+"""`thingstorm bench gateway` on real brokers; no assertion on speed."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import thingstorm
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_two_cases_of_the_gateway_beside_stock_amqtt_lose_nothing(tmp_path: Path) -> None:
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    done = thingstorm(
+        "bench", "gateway", "--quick", "--peers", "--case", "qos1-50", "--case", "connects",
+        "--json", "b.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "b.json").read_text())
+    figures = {(row["case"], row["subject"], row["metric"]): row["value"] for row in told["rows"]}
+    assert figures["qos1-50", "thingstorm", "messages_per_s"] > 0
+    assert figures["qos1-50", "thingstorm", "lost"] == figures["qos1-50", "thingstorm", "out_of_order"] == 0
+    assert figures["connects", "amqtt", "connects_per_s"] > 0
+    assert {one["to"] for one in told["ratios"]} >= {"amqtt"}
+    assert "qos1-50: thingstorm" in done.err, "progress"
+    assert "messages_per_s" in done.out
+    assert {one.pid for one in psutil.Process().children(recursive=True)} <= before
+
+
+def test_unknown_benches_and_cases_are_told(tmp_path: Path) -> None:
+    for arguments, known in ((("gatway",), "gateway"), (("gateway", "--case", "qos9"), "qos0-1")):
+        done = thingstorm("bench", *arguments, cwd=tmp_path, within=30)
+        assert (done.code, known in done.err) == (2, True)

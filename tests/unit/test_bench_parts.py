@@ -1,0 +1,103 @@
+"""What benches count, compare and write."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from broker import packets
+from contracts.errors import UnknownName
+from thingstorm.bench import gateway
+from thingstorm.bench.gateway_load import (
+    HEAD,
+    Publisher,
+    Throughput,
+    connect_packet,
+    frame_parts,
+    subscribe_packet,
+)
+from thingstorm.bench.result import BenchResult, write_json
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_frames_are_publishes_of_200_bytes_of_json(qos: int) -> None:
+    start, rest = frame_parts(42, qos)
+    stream = start + (b"\x00\x07" if qos else b"") + HEAD + b"%010d" % 9 + rest
+    body = stream[3:]
+    assert (stream[1] & 0x7F | stream[2] << 7) == len(body)
+    packet = packets.parse(stream[0], body, level=4)
+    assert isinstance(packet, packets.Publish)
+    assert (packet.topic, packet.qos, len(packet.payload)) == ("dt/bench/dev00042/telemetry", qos, 200)
+    assert json.loads(packet.payload)["seq"] == "0000000009"
+
+
+def test_the_other_packets_are_what_they_say() -> None:
+    connect = connect_packet("dev00001")
+    parsed = packets.parse(connect[0], connect[2:], level=4)
+    assert isinstance(parsed, packets.Connect)
+    assert (parsed.client_id, parsed.clean_start) == ("dev00001", True)
+    subscribe = subscribe_packet([b"cmd/a", b"cmd/b"], 1)
+    parsed_subscribe = packets.parse(subscribe[0], subscribe[3:], level=4)
+    assert isinstance(parsed_subscribe, packets.Subscribe)
+    assert [one.name for one in parsed_subscribe.filters] == ["cmd/a", "cmd/b"]
+
+
+def a_run(qos: int) -> tuple[Throughput, socket.socket]:
+    """A run whose broker is the other end of a socket pair."""
+    ours, theirs = socket.socketpair()
+    run = Throughput.__new__(Throughput)
+    publishers = [Publisher(number, theirs, *frame_parts(number, qos)) for number in range(2)]
+    run._qos, run._subscriber, run._publishers = qos, ours, publishers
+    run._half = run._acks = b""
+    run.received = run.wrong = 0
+    run._id_at = len(publishers[0].start)
+    run._seq_at = run._id_at + 2 * bool(qos) + len(HEAD)
+    run._device_at = 5 + len("dt/bench/dev")
+    run._frame = len(publishers[0].start) + 2 * bool(qos) + len(HEAD) + 10 + len(publishers[0].rest)
+    return run, theirs
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_messages_that_are_lost_doubled_or_passed_are_seen(qos: int) -> None:
+    run, theirs = a_run(qos)
+    frames = [
+        b"".join((start, b"\x00\x05" if qos else b"", HEAD, b"%010d" % number, rest))
+        for device, number in ((0, 0), (1, 0), (0, 1), (0, 1), (1, 2))
+        for start, rest in [frame_parts(device, qos)]
+    ]
+    stream = b"".join(frames)
+    for part in (stream[:300], stream[300:]):
+        theirs.sendall(part)
+        run._take_messages()
+    assert (run.received, run.wrong) == (5, 2)
+    assert [one.received for one in run._publishers] == [3, 2]
+    assert run._acks == (b"\x40\x02\x00\x05" * 5 if qos else b"")
+    theirs.close()
+    with pytest.raises(ConnectionError):
+        run._take_messages()
+    run._subscriber.close()
+
+
+def test_the_result_has_ratios_of_ours_to_each_peer_s(tmp_path: Path) -> None:
+    result = BenchResult("gateway", missing=["mosquitto"])
+    result.add("qos0-1", "thingstorm", messages_per_s=(50.0, "1/s"), lost=(0.0, "messages"))
+    result.add("qos0-1", "amqtt", messages_per_s=(10.0, "1/s"), lost=(1.0, "messages"))
+    write_json(result.as_json(["anyio"]), tmp_path / "b.json")
+    told = json.loads((tmp_path / "b.json").read_text())
+    assert told["ratios"] == [
+        {"case": "qos0-1", "metric": "messages_per_s", "of": "thingstorm", "to": "amqtt", "value": 5.0}
+    ]
+    assert told["rows"][0] == {
+        "case": "qos0-1", "subject": "thingstorm", "metric": "messages_per_s", "value": 50.0, "unit": "1/s",
+    }  # fmt: skip
+    assert told["missing"] == ["mosquitto"]
+    assert told["machine"]["versions"]["anyio"]
+    columns, rows = result.table()
+    assert columns == ("case", "metric", "thingstorm", "amqtt", "to amqtt")
+    assert rows[0] == ("qos0-1", "messages_per_s", "50.00", "10.00", "5.00")
+
+
+def test_an_unknown_case_is_told() -> None:
+    with pytest.raises(UnknownName):
+        gateway.run(peers=False, quick=True, only=["qos0-2"], tell=lambda _: None)

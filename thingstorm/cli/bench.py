@@ -1,0 +1,51 @@
+"""`bench`: measured figures, peers side by side in the same run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contracts.errors import UnknownName
+from thingstorm.cli.tables import print_rows
+
+BENCHES = ("gateway",)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="What to measure: gateway.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The same cases, smaller: under a minute.")] = False,
+    case: Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")] = None,
+) -> None:
+    """Measured figures. Absolute ones depend on the machine; the ratios to the peers are of one run.
+
+    Exit codes: 2 an unknown name, 3 a subject did not come up.
+
+    Examples:
+    thingstorm bench gateway --quick
+
+    thingstorm bench gateway --peers --json gateway.json
+    """
+    if name not in BENCHES:
+        raise UnknownName("bench", name, BENCHES)
+    from thingstorm.bench import gateway
+    from thingstorm.bench.result import write_json
+
+    result = gateway.run(
+        peers=peers, quick=quick, only=case or [], tell=lambda line: typer.echo(line, err=True)
+    )
+    columns, rows = result.table()
+    print_rows(columns, rows, "table")
+    for peer in result.missing:
+        typer.echo(f"missing: {peer} is not installed")
+    for note in result.notes:
+        typer.echo(f"note: {note}")
+    if json_file is not None:
+        write_json(result.as_json(gateway.PACKAGES), json_file)
