@@ -35,7 +35,7 @@ check: setup ## Lock, lint, format, types, floors
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
-	$(RUN)/hadolint Dockerfile
+	$(RUN)/hadolint Dockerfile docker/mosquitto/Dockerfile
 
 fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff check --fix --quiet || true

@@ -62,7 +62,8 @@ class BrokerSettings(BaseModel):
 class EmbeddedBroker:
     """The service "broker", and the control over devices. `messages` and `events` take what the rules are to see."""
 
-    name = "broker"
+    cannot = ""
+    """What of IoT Core this broker does not do, for the person who starts it."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class EmbeddedBroker:
         clock: Clock,
         messages: Outlet,
         events: Outlet,
+        name: str = "broker",
         store: Store | None = None,
         rules: RulesSession | None = None,
         registry: Registry | None = None,
@@ -83,6 +85,7 @@ class EmbeddedBroker:
         """
         limits = profile(settings.limits, settings.overrides)
         document = settings.policy or (DEVICE_DOCUMENT if settings.limits == "aws" else OPEN_DOCUMENT)
+        self.name = name
         self.clock = clock
         self._settings = settings
         self._messages = messages

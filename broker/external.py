@@ -68,6 +68,7 @@ class ExternalBroker:
     """The service "broker" over somebody else's broker."""
 
     name = "broker"
+    cannot = f"external broker: {CANNOT}"
     tls_port: int | None = None
     websocket_port: int | None = None
 

@@ -31,16 +31,19 @@ def _command() -> list[str]:
 class Compose:
     """One project of its own, on ports of its own."""
 
-    def __init__(self, project: str, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, project: str, settings: Mapping[str, str], *, files: tuple[str, ...] = ("docker-compose.yml",)
+    ) -> None:
         self.project = project
+        self._files = files
         self._environment = {**os.environ, **settings}
         self._base = _command()
 
     def run(
-        self, *arguments: str, files: tuple[str, ...] = ("docker-compose.yml",), within: float = 120
+        self, *arguments: str, files: tuple[str, ...] = (), within: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a Compose command to its end."""
-        named = [part for file in files for part in ("-f", file)]
+        named = [part for file in files or self._files for part in ("-f", file)]
         return subprocess.run(
             [*self._base, "-p", self.project, *named, *arguments],
             capture_output=True,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from acknowledged_load import AcknowledgedLoad
 from engine import Compose, docker
-from stage_processes import free_ports
+from ports import free_ports
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 
@@ -118,11 +118,12 @@ def running() -> Iterator[Running]:
 
 def test_all_files_are_valid_and_say_what_they_publish() -> None:
     compose = Compose("config", {"THINGSTORM_MQTT_PORT": "1883", "THINGSTORM_API_PORT": "8080"})
-    for files in (("docker-compose.yml",), ("docker-compose.yml", "docker-compose.localstack.yml")):
-        done = compose.run("config", files=files)
+    base = "docker-compose.yml"
+    for *more, ports in ((3,), ("docker-compose.localstack.yml", 3), ("docker-compose.mosquitto.yml", 4)):
+        done = compose.run("config", files=(base, *map(str, more)))
         assert done.returncode == 0, done.stderr
         published = re.findall(r"(?:host_ip: |- )\"?(\d+\.\d+\.\d+\.\d+)[:\n]", done.stdout)
-        assert len(published) == 3
+        assert len(published) == ports
         assert set(published) == {"127.0.0.1"}
 
 

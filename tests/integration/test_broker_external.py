@@ -2,14 +2,10 @@
 
 import gc
 import json
-import os
-import shutil
-import socket
 import subprocess
-import time
 import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import anyio
 import paho.mqtt.client as mqtt
 import pytest
 from anyio import to_thread
+from mosquitto import a_mosquitto
 from ports import free_port
 from test_broker_embedded import until
 
@@ -29,51 +26,6 @@ from contracts.streams import BatchStream
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
-
-
-class Mosquitto:
-    """One mosquitto in a folder of its own; killed and started again at will."""
-
-    def __init__(self, folder: Path, *more: str) -> None:
-        self.port = free_port()
-        self.folder = folder
-        self._config = folder / "mosquitto.conf"
-        lines = [
-            f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/",
-            "autosave_interval 1", "autosave_on_changes true", "max_inflight_messages 2000",
-            "user root", *(more or ("allow_anonymous true",)),
-        ]  # fmt: skip
-        self._config.write_text("\n".join(lines) + "\n")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        assert found, "mosquitto is not installed; fix: apt-get install mosquitto"
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([found, "-c", str(self._config)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise AssertionError((self.folder / "log").read_text())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(5)
-            self._process = None
-
-
-@contextmanager
-def a_mosquitto(folder: Path, *more: str) -> Iterator[Mosquitto]:
-    broker = Mosquitto(folder, *more)
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.stop()
 
 
 class Outside:

@@ -12,13 +12,18 @@ import os
 import resource
 import select
 import socket
+import ssl
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from thingstorm.bench.gateway_tls import client_context
 
 PAYLOAD_BYTES = 200
 TOTAL_WINDOW = {0: 1_000, 1: 1_000}
@@ -33,6 +38,10 @@ AT_A_TIME = 64
 """Connections that are being made at once."""
 
 READ_BYTES = 256 * 1024
+TLS_RECORD = 16 * 1024
+
+ATTACK_STARTS = 0.3
+"""Seconds until a new Python process has its first socket open."""
 
 
 def topic_of(number: int) -> bytes:
@@ -61,10 +70,12 @@ def subscribe_packet(filters: list[bytes], qos: int) -> bytes:
     return bytes((0x82, length & 0x7F | 0x80, length >> 7)) + body
 
 
-def opened(port: int, client_id: str) -> socket.socket:
+def opened(port: int, client_id: str, tls: ssl.SSLContext | None = None) -> socket.socket:
     """A connected client, its CONNACK read; blocking."""
     one = socket.create_connection(("127.0.0.1", port), timeout=10)
     one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is not None:
+        one = tls.wrap_socket(one, server_hostname="localhost")
     one.sendall(connect_packet(client_id))
     answer = _exactly(one, 4)
     if answer[0] != 0x20 or answer[3]:
@@ -72,9 +83,11 @@ def opened(port: int, client_id: str) -> socket.socket:
     return one
 
 
-def subscribed(port: int, client_id: str, filters: list[bytes], qos: int) -> socket.socket:
+def subscribed(
+    port: int, client_id: str, *, filters: list[bytes], qos: int, tls: ssl.SSLContext | None = None
+) -> socket.socket:
     """A connected client with these subscriptions, at most 8 in a packet."""
-    one = opened(port, client_id)
+    one = opened(port, client_id, tls)
     for first in range(0, len(filters), 8):
         part = filters[first : first + 8]
         one.sendall(subscribe_packet(part, qos))
@@ -122,16 +135,25 @@ class Publisher:
 class Throughput:
     """One closed-loop run: so many publishers, one subscriber."""
 
-    def __init__(self, *, port: int, pid: int, publishers: int, qos: int, seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        port: int,
+        pid: int,
+        publishers: int,
+        qos: int,
+        seconds: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._pid = pid
         self._qos = qos
         self._seconds = seconds
         self._window = max(1, min(TOTAL_WINDOW[qos] // publishers, UNACKNOWLEDGED if qos else 1_000))
         if qos and publishers == 1:
             self._window = 100  # one connection of QoS 1 has at most so many under way
-        self._subscriber = subscribed(port, "bench-subscriber", [b"dt/bench/#"], qos)
+        self._subscriber = subscribed(port, "bench-subscriber", filters=[b"dt/bench/#"], qos=qos, tls=tls)
         self._publishers = [
-            Publisher(number, opened(port, f"dev{number:05d}"), *frame_parts(number, qos))
+            Publisher(number, opened(port, f"dev{number:05d}", tls), *frame_parts(number, qos))
             for number in range(publishers)
         ]
         first = self._publishers[0]
@@ -201,14 +223,14 @@ class Throughput:
                 self._send(one, fresh=sending)
 
     def _take_acknowledgements(self, one: Publisher) -> None:
-        data = one.socket.recv(READ_BYTES)
-        if not data:
+        data = _received(one.socket)
+        if data is None:
             raise ConnectionError("the broker closed a publisher's connection")
         one.acknowledged += len(data) // 4
 
     def _take_messages(self) -> set[int]:
-        data = self._subscriber.recv(READ_BYTES)
-        if not data:
+        data = _received(self._subscriber)
+        if data is None:
             raise ConnectionError("the broker closed the subscriber's connection")
         data = self._half + data if self._half else data
         frame, device_at, seq_at, id_at = self._frame, self._device_at, self._seq_at, self._id_at
@@ -245,10 +267,27 @@ class Throughput:
             yield b"".join((one.start, packet_id, HEAD, b"%010d" % number, one.rest))
 
 
+def _received(one: socket.socket) -> bytes | None:
+    """What is there, None at the end. With TLS, what was decrypted already makes no event: all of it is read."""
+    if not isinstance(one, ssl.SSLSocket):
+        return one.recv(READ_BYTES) or None
+    parts: list[bytes] = []
+    try:
+        while len(parts) < READ_BYTES // TLS_RECORD:
+            if not (part := one.recv(TLS_RECORD)):
+                return None
+            parts.append(part)
+        while one.pending():
+            parts.append(one.recv(TLS_RECORD))
+    except ssl.SSLWantReadError:
+        pass
+    return b"".join(parts)
+
+
 def _sent(one: socket.socket, data: bytes) -> int:
     try:
         return one.send(data)
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
         return 0
 
 
@@ -258,12 +297,44 @@ def throughput(settings: dict[str, Any]) -> dict[str, float]:
     left = settings.pop("filters", 0)
     while left > 0:
         names = [b"cmd/dev%05d/set" % (left - number) for number in range(min(50, left))]
-        holders.append(subscribed(settings["port"], f"holder{left:05d}", names, 0))
+        holders.append(subscribed(settings["port"], f"holder{left:05d}", filters=names, qos=0))
         left -= len(names)
+    if (files := settings.pop("tls", None)) is not None:
+        settings["tls"] = client_context(files)
     figures = Throughput(**settings).run()
     for one in holders:
         one.close()
     return figures
+
+
+def hostile(settings: dict[str, Any]) -> dict[str, float]:
+    """A closed-loop run in peace, then one under attack; the attackers share the core of the load."""
+    attempts = settings.pop("attempts_per_s")
+    calm = Throughput(**settings).run()
+    told = {"port": settings["port"], "seconds": settings["seconds"] * 1.2, "attempts_per_s": attempts}
+    with subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "thingstorm.bench.gateway_hostile", json.dumps(told)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as attackers:
+        time.sleep(ATTACK_STARTS)
+        figures = Throughput(**settings).run()
+        out, _ = attackers.communicate(timeout=30)
+    kept = figures["messages_per_s"] / calm["messages_per_s"]
+    return {**figures, "kept_share": kept, "attempts_per_s": json.loads(out)["attempts_per_s"]}
+
+
+def tls_connects(settings: dict[str, Any]) -> dict[str, float]:
+    """TCP, TLS handshake with both certificates, CONNECT to CONNACK; 16 at a time, each a full handshake."""
+    port, count = settings["port"], settings["count"]
+    context = client_context(settings["tls"])
+    began = time.perf_counter()
+    with ThreadPoolExecutor(16) as threads:
+        held = list(threads.map(lambda number: opened(port, f"tls{number:06d}", context), range(count)))
+    took = time.perf_counter() - began
+    for one in held:
+        one.close()
+    return {"connects_per_s": count / took}
 
 
 def connects(settings: dict[str, Any]) -> dict[str, float]:
@@ -275,7 +346,7 @@ def connects(settings: dict[str, Any]) -> dict[str, float]:
     took = time.perf_counter() - began
     figures = {"connects_per_s": count / took}
     if settings.get("hold"):
-        time.sleep(1.5)
+        time.sleep(0.5)
         cpu, at = cpu_seconds(pid), time.perf_counter()
         time.sleep(settings["hold"])
         figures["idle_cpu_share"] = (cpu_seconds(pid) - cpu) / (time.perf_counter() - at)
@@ -313,7 +384,12 @@ def _connect_all(port: int, count: int) -> list[socket.socket]:
     return done
 
 
-KINDS = {"throughput": throughput, "connects": connects}
+KINDS = {
+    "throughput": throughput,
+    "hostile": hostile,
+    "connects": connects,
+    "tls-connects": tls_connects,
+}
 
 
 def main(arguments: list[str]) -> int:

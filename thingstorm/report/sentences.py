@@ -21,6 +21,7 @@ _SENTENCES = {
     "verdict": "verdict: {kind} (confidence {confidence:.2f}): {summary}",
     "action": "{action} {target}: {outcome}",
     "addresses": "{addresses}",
+    "note": "note: {what}",
     "settling": "waiting for the path to become quiet",
     "stopping": "draining and stopping",
 }

@@ -158,6 +158,21 @@ def make_broker(
     )
 
 
+def make_rules_door(config: Config, *, clock: Clock, rules: RulesSession) -> EmbeddedBroker:
+    """Where the rules of another process get the messages of an external broker; no device may connect here."""
+    broker = config.broker
+    return EmbeddedBroker(
+        name="rules-door",
+        settings=BrokerSettings(
+            host=broker.host, port=broker.port, policy={"Version": "2012-10-17", "Statement": []}
+        ),
+        clock=clock,
+        messages=BatchStream[Message]("nothing", capacity=1),
+        events=BatchStream[Message]("nothing", capacity=1),
+        rules=rules,
+    )
+
+
 def _external(broker: BrokerConfig) -> ExternalSettings:
     """Raises ConfigError where a setting that the backend needs is missing."""
     if not broker.url:
@@ -301,5 +316,6 @@ __all__: Sequence[str] = (
     "make_analytics",
     "make_broker",
     "make_pipeline",
+    "make_rules_door",
     "streams",
 )

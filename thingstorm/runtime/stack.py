@@ -77,6 +77,8 @@ async def running(config: Config, *, emit: Emit) -> AsyncIterator[Stack]:
         cloud = Cloud(config, factory, resources, SystemClock())
         stack, services = _build(cloud, rules, emit, emulators, endpoint)
         async with supervise(services, drain_seconds=config.drain_seconds):
+            if stack.broker.cannot:
+                emit("note", {"what": stack.broker.cannot})
             yield stack
 
 

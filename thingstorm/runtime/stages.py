@@ -38,7 +38,15 @@ from thingstorm import __version__
 from thingstorm.config import Config
 from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
-from thingstorm.runtime.parts import Cloud, check_names, iot_apis, make_analytics, make_broker, make_pipeline
+from thingstorm.runtime.parts import (
+    Cloud,
+    check_names,
+    iot_apis,
+    make_analytics,
+    make_broker,
+    make_pipeline,
+    make_rules_door,
+)
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -175,25 +183,30 @@ async def _tell_changes(front: _Front, tell: Tell) -> None:
 
 
 @asynccontextmanager
-async def _broker(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
+async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> AsyncIterator[Parts]:
     data, token = config.stages.data, config.stages.token
     lanes = [
         Lane(name, data / f"{name}.journal", capacity=config.stages.journal)
         for name in ("messages", "events")
     ]
+    clock, rules = SystemClock(), RulesSession(lanes, token=token)
     try:
         broker = make_broker(
             _keeping_its_pki(config, data / "pki"),
             cloud=_iot_apis(config),
-            clock=SystemClock(),
+            clock=clock,
             messages=lanes[0],
             events=lanes[1],
             store=Store(data / "gateway.db"),
-            rules=RulesSession(lanes, token=token),
+            rules=rules,
         )
+        services: list[Service] = [broker]
+        if broker.cannot:
+            tell(f"note: {broker.cannot}")
+            services.append(make_rules_door(config, clock=clock, rules=rules))
         app = _app("broker", token)
         add_control(app, broker)
-        yield Parts([broker], app)
+        yield Parts(services, app)
     finally:
         for lane in lanes:
             lane.close()
