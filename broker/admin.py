@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import Base64Bytes, BaseModel, Field
 
 from contracts.messages import Json
 from contracts.ports import GatewayControl
@@ -24,6 +24,15 @@ class NewDevice(BaseModel):
 
     device_id: Annotated[str, Field(min_length=1, max_length=65_535)]
     policy: dict[str, Json] | None = None
+
+
+class Command(BaseModel):
+    """A message from the platform to devices; the payload as base64."""
+
+    topic: Annotated[str, Field(min_length=1, max_length=65_535)]
+    payload: Base64Bytes
+    qos: Annotated[int, Field(ge=0, le=1)] = 0
+    retain: bool = False
 
 
 def require_token(app: FastAPI, token: str) -> None:
@@ -58,6 +67,11 @@ def add_control(app: FastAPI, devices: GatewayControl) -> None:
     @app.post("/enroll")
     async def enroll(device: NewDevice) -> dict[str, str]:
         return asdict(await devices.enroll(device.device_id, policy=device.policy))
+
+    @app.post("/publish")
+    async def publish(command: Command) -> dict[str, str]:
+        await devices.publish(command.topic, command.payload, qos=command.qos, retain=command.retain)
+        return {"outcome": "done"}
 
     @app.delete("/connections/{client_id:path}")
     async def disconnect(

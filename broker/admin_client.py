@@ -1,5 +1,6 @@
 """The gateway's admin port, from the other side: its version, and the control over devices."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -87,6 +88,11 @@ class GatewayClient:
         query = f"?cleanSession={clean_session}&preventWillMessage={prevent_will}"
         told = await self._call("DELETE", f"/connections/{_path(client_id)}{query}")
         return bool(told["connected"])
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """From the platform to devices. Raises Transient, ConfigError."""
+        body = {"topic": topic, "payload": b64encode(payload).decode(), "qos": qos, "retain": retain}
+        await self._call("POST", "/publish", body)
 
     def quarantined(self) -> frozenset[str]:
         """As known here: at most `POLL_SECONDS` old."""

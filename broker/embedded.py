@@ -109,6 +109,7 @@ class EmbeddedBroker:
         self._turning: asyncio.Handle | None = None
         self._unblocking = self._looking = False
         self._fault = ""
+        self._suspended = False
         self._recall()
         self._shell: Shell | None = None
         self._state: State = "starting"
@@ -242,9 +243,23 @@ class EmbeddedBroker:
 
     def opened(self, line: Line) -> None:
         self._lines.add(line)
+        if self._suspended:
+            line.conversation.lost(self.clock.now())
+            line.close()
 
     def closed(self, line: Line) -> None:
         self._lines.discard(line)
+
+    def suspend(self) -> None:
+        """Close every connection and take none until `resume`: what a restart looks like to devices."""
+        self._suspended = True
+        now = self.clock.now()
+        for line in list(self._lines):
+            line.conversation.lost(now)
+            line.close()
+
+    def resume(self) -> None:
+        self._suspended = False
 
     async def _listen(self) -> None:
         ports = {PLAIN: self.port, SECURE: self.tls_port, WEBSOCKET: self.websocket_port}

@@ -55,6 +55,10 @@ class Line(Protocol):
 
     conversation: Conversation
 
+    def close(self) -> None:
+        """Send what was written, then close."""
+        ...
+
 
 class _Pausing:
     """Two reasons to read nothing: the rules are busy, or the client sends too fast."""

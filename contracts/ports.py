@@ -121,6 +121,10 @@ class GatewayControl(DeviceControl, Protocol):
         """AWS's DeleteConnection: close the connection; the client may come back. False: it was not connected."""
         ...
 
+    async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """From the platform to devices; the rules do not see it. Raises NotReady, BackendError."""
+        ...
+
 
 class AlertSink(Protocol):
     """Where people are told: an SNS topic, a webhook, ..."""

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
+from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.clock import Clock
 from contracts.errors import Transient
@@ -50,14 +51,14 @@ class Worker:
         self._sqs = sqs
         self._queue_url = queue_url
         self._queue_arn = queue_arn
-        self._handler = handler
+        self.handler = handler
         self._clock = clock
         self._pollers = pollers
         self._limiter = CapacityLimiter(pollers + 1)
         self._state: State = "starting"
         self._detail = ""
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("received", "failed", "deleted", "retries"), 0)
+        self._counters = dict.fromkeys(("received", "failed", "deleted", "retries", "crashes"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as tasks:
@@ -122,9 +123,16 @@ class Worker:
     def _handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Call the handler; what DynamoDB would not take for now stays in the queue and is tried again."""
         try:
-            return self._handler(event, None)
+            return self.handler(event, None)
         except TimeoutError as error:
             raise Transient(str(error), fix="the table is throttled: it is tried again") from None
+        except (BotoCoreError, ClientError):
+            raise  # translated by the caller
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises fails its batch, as on AWS Lambda
+            self._counters["crashes"] += 1
+            self._detail = f"the handler raised {type(error).__name__}: {error}"
+            names = [record["messageId"] for record in event["Records"]]
+            return {"batchItemFailures": [{"itemIdentifier": name} for name in names]}
 
     def _delete(self, messages: list[Mapping[str, Any]]) -> int:
         """Delete; one that could not be deleted comes again, which every write here survives."""

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from contracts.messages import MILLISECOND, Nanoseconds
+from contracts.messages import MILLISECOND, SECOND, Nanoseconds
 
+from .effects import Effect, Extra, Spoof
 from .payloads import Generator, Json
 from .schedule import Every
 from .values import fill
@@ -16,7 +17,12 @@ from .values import fill
 MAX_KEPT = 1_000
 """Readings kept while offline; the oldest are lost beyond it, as in a device's small memory (200 KB)."""
 
+MAX_HISTORY = 50
+"""Payloads remembered for a replay: what an eavesdropper has of the last minute."""
+
 FILLER = "0123456789abcdef"
+BLOB_FRAME = 40
+"""Bytes of a blob's payload around the blob: its time and its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +32,7 @@ class Reading:
     topic: str
     payload: bytes
     qos: int
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """What a device publishes beside its own readings: `rate` times a second, each on one of the `topics`."""
-
-    topics: tuple[str, ...]
-    rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What one phase does to a device while it lasts."""
-
-    rate_factor: float = 1.0
-    extra_bytes: int = 0
-    extra: Extra | None = None
+    retain: bool = False
 
 
 @dataclass(slots=True)
@@ -69,11 +59,20 @@ class Device:
     firmware: str | None = None
     online: bool = False
     kept: deque[Reading] = field(default_factory=deque)
+    history: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_HISTORY))
+    frozen: dict[str, Json] = field(default_factory=dict)
+    sent_until: Nanoseconds = 0
+    jobs: set[str] = field(default_factory=set)
 
     @property
     def wanted(self) -> bool:
         """Whether it tries to be online."""
         return not self.cut and not self.off
+
+    @property
+    def hasty(self) -> bool:
+        """Whether it comes back at once when it is thrown out."""
+        return any(effect.hasty for effect in self.effects.values())
 
     @property
     def rate_factor(self) -> float:
@@ -83,17 +82,58 @@ class Device:
     def extra_bytes(self) -> int:
         return sum(effect.extra_bytes for effect in self.effects.values())
 
-    def reading(self, now: Nanoseconds, *, topic: str | None = None) -> Reading:
-        """The next reading; `topic` is another one than the device's own."""
+    def reading(self, now: Nanoseconds) -> Reading:
+        """The next reading, as the effects of all phases leave it."""
         self.sequence += 1
-        body: dict[str, Json] = {"ts": now // MILLISECOND, "seq": self.sequence}
+        effects = self.effects.values()
+        clock = now + sum(effect.clock_offset for effect in effects)
+        body: dict[str, Json] = {"ts": clock // MILLISECOND, "seq": self.sequence}
         body |= {name: generate(now) for name, generate in self.generators.items()}
         if self.firmware is not None:
             body["fw"] = self.firmware
+        for effect in effects:
+            if effect.spoof is not None:
+                self._spoof(body, effect.spoof, now)
         if extra := self.extra_bytes:
             body["diag"] = (FILLER * (extra // len(FILLER) + 1))[:extra]
         payload = json.dumps(body, separators=(",", ":")).encode()
-        return Reading(topic or self.topic, payload, self.qos)
+        for effect in effects:
+            payload = self._damaged(payload, effect)
+        self.history.append(payload)
+        return Reading(self.topic, payload, self.qos)
+
+    def extra_reading(self, extra: Extra, now: Nanoseconds) -> Reading:
+        """What it publishes beside its own readings."""
+        topic = self.rng.choice(extra.topics)
+        if extra.body == "reading":
+            return Reading(topic, self.reading(now).payload, self.qos)
+        if extra.body == "replay" and self.history:
+            return Reading(topic, self.history[0], self.qos)
+        self.sequence += 1
+        body: dict[str, Json] = {"ts": now // MILLISECOND, "seq": self.sequence}
+        if extra.body == "alarm":
+            body["alarm"] = "threshold"
+        else:
+            digits = max(2, extra.size - BLOB_FRAME)
+            body["blob"] = f"{self.rng.getrandbits(4 * digits):0{digits}x}"
+        return Reading(topic, json.dumps(body, separators=(",", ":")).encode(), self.qos)
+
+    def delay(self, now: Nanoseconds) -> Nanoseconds:
+        """How long the network holds a reading back now. Later ones do not overtake earlier ones."""
+        wait = sum(
+            max(0, effect.delay + int(effect.delay_jitter * self.rng.uniform(-1, 1)))
+            for effect in self.effects.values()
+            if effect.delay
+        )
+        if not wait and self.sent_until <= now:
+            return 0
+        self.sent_until = max(self.sent_until, now + wait)
+        return self.sent_until - now
+
+    def sends_twice(self) -> bool:
+        """Whether this reading is sent once more, because its acknowledgement is lost."""
+        share = max((effect.duplicates for effect in self.effects.values()), default=0.0)
+        return share > 0 and self.rng.random() < share
 
     def keep(self, reading: Reading, *, first: bool = False) -> int:
         """Keep a reading for later, at the end or before all others; how many (0 or 1) were lost for it.
@@ -119,3 +159,30 @@ class Device:
     def fill(self, template: str) -> str:
         """A topic template with `{device}` and `{type}` filled in."""
         return fill(template, device=self.device_id, kind=self.device_type)
+
+    def _spoof(self, body: dict[str, Json], spoof: Spoof, now: Nanoseconds) -> None:
+        for name in spoof.fields or [name for name in body if name not in ("ts", "seq")]:
+            value = body.get(name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if spoof.freeze:
+                body[name] = self.frozen.setdefault(name, value)
+            elif spoof.value is not None:
+                body[name] = spoof.value
+            else:
+                seconds = (now - spoof.since) / SECOND
+                body[name] = round(value * spoof.scale + spoof.offset + spoof.drift * seconds, 3)
+
+    def _damaged(self, payload: bytes, effect: Effect) -> bytes:
+        if effect.padded_to > len(payload):
+            payload = payload[:-1] + b" " * (effect.padded_to - len(payload)) + payload[-1:]
+        if not effect.breakage or (effect.share < 1.0 and self.rng.random() >= effect.share):
+            return payload
+        if effect.breakage == "truncated":
+            return payload[: max(1, len(payload) // 2)]
+        if effect.breakage == "binary":
+            return self.rng.randbytes(max(1, len(payload)))
+        return b'{"v":[%s],"unit":null}' % payload[: len(payload) // 3].hex().encode().join((b'"', b'"'))
+
+
+__all__ = ["Device", "Effect", "Extra", "Reading", "Spoof"]

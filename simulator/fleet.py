@@ -1,6 +1,6 @@
 """The fleet as a service: connects every device, plays the scenario, and tells what it sent."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import anyio
 from anyio.abc import TaskStatus
@@ -10,10 +10,10 @@ from contracts.errors import BackendError
 from contracts.messages import SECOND, Label, Nanoseconds
 from contracts.ports import Emit, Gauge, Health, State
 
-from .device import Reading
+from .crew import Crew, Faults, Orders
 from .model import Scenario
-from .player import Command, Connect, Disconnect, PhaseEnded, PhaseSpan, PhaseStarted, Player, Publish, trace
-from .transports.base import Callbacks, Loss, Transport
+from .player import PhaseSpan, trace
+from .transports.base import Callbacks, Transport
 from .transports.paho import PahoTransport
 
 CONNECT_SECONDS = 10.0
@@ -25,17 +25,11 @@ LONGEST_SLEEP = SECOND // 5
 
 MakeTransport = Callable[[Callbacks], Transport]
 
-_LOSSES: Mapping[Loss, str] = {"refused": "refused", "unreachable": "unreachable", "lost": "connections_lost"}
-
 
 class Simulator:
     """The service "simulator". Ready when all devices are connected; `finished` when the scenario is over.
 
-    Counters: `published` (PUBLISH packets handed to the clients for sending; a reading that was sent and not
-    acknowledged before its connection broke is sent, and counted, again), `acknowledged` (of QoS 1), `connects`
-    (accepted by the broker), `reconnects` (those of them that were not a device's first), `refused` (CONNECTs
-    the broker said no to), `unreachable`, `connections_lost`, `dropped_unsent` (readings that a device kept for
-    too long).
+    Counters: those of `Crew`, `acknowledged` (of QoS 1), `dropped_unsent` (readings that a device kept for too long).
     """
 
     name = "simulator"
@@ -51,6 +45,8 @@ class Simulator:
         idle_after: bool = False,
         all_must_come: bool = True,
         transport: MakeTransport | None = None,
+        faults: Faults | None = None,
+        orders: Orders | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -63,26 +59,32 @@ class Simulator:
             idle_after: keep the fleet's normal traffic going when the scenario is over.
             all_must_come: fail if not every device is connected in time; else begin with those that are.
             transport: makes another transport than paho clients.
+            orders: sends a retained job to a device; without it an operator's own client does.
+            faults: told of (kind, parameters, on) when a fault of the platform begins or is over.
         """
         self._scenario = scenario
         self._address = f"{host}:{port}"
         self._clock = clock
-        self._emit = emit or (lambda _event, _facts: None)
         self._idle_after = idle_after
         self._all_must_come = all_must_come
+        self._all_up = anyio.Event()
+        self._stopped = anyio.Event()
+        self._state: State = "starting"
+        self.finished = anyio.Event()
+        self.started_at: Nanoseconds = 0
         make: MakeTransport = transport or (
             lambda calls: PahoTransport(host=host, port=port, callbacks=calls)
         )
-        self._transport = make(Callbacks(connected=self._connected, writable=self._writable, lost=self._lost))
-        self._player = Player(scenario)
-        self._state: State = "starting"
-        self._seen: set[str] = set()
-        self._all_up = anyio.Event()
-        self._stopped = anyio.Event()
-        self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("published", "connects", "reconnects", *_LOSSES.values()), 0)
-        self.finished = anyio.Event()
-        self.started_at: Nanoseconds = 0
+        self._crew = Crew(
+            scenario,
+            make=make,
+            now=clock.now,
+            emit=emit or (lambda _event, _facts: None),
+            faults=faults or (lambda _kind, _parameters, _on: None),
+            orders=orders,
+        )
+        self._crew.changed = self._some_came
+        self._player, self._transport = self._crew.player, self._crew.transport
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -124,6 +126,7 @@ class Simulator:
         """Publish nothing more, wait a little for what is not acknowledged, disconnect all devices in order."""
         self._state = "draining"
         self._stopped.set()
+        self._crew.stopped = True
         with anyio.move_on_after(ACK_SECONDS):
             while self._transport.in_flight().used:  # noqa: ASYNC110 - once, at the end, for all clients
                 await anyio.sleep(0.02)
@@ -134,7 +137,7 @@ class Simulator:
         """`last_progress` is the last PUBLISH."""
         player = self._player
         counters = {
-            **self._counters,
+            **self._crew.counters,
             "acknowledged": self._transport.acknowledged(),
             "dropped_unsent": player.dropped_unsent,
         }
@@ -142,7 +145,7 @@ class Simulator:
             self.name,
             self._state,
             detail=f"{player.online} of {len(player.devices)} devices online",
-            last_progress=self._last_progress,
+            last_progress=self._crew.last_publish,
             buffers=(
                 Gauge("kept_offline", player.kept, player.kept_capacity, player.kept_highest),
                 self._transport.in_flight(),
@@ -151,8 +154,7 @@ class Simulator:
         )
 
     async def _connect_all(self) -> None:
-        for device in self._player.devices.values():
-            self._transport.connect(device.device_id, device.listens)
+        self._crew.connect_all()
         with anyio.move_on_after(CONNECT_SECONDS):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._retry_for_ever)
@@ -165,13 +167,13 @@ class Simulator:
     async def _retry_for_ever(self) -> None:
         """Before the scenario starts, all that the player has to do is to try again."""
         while True:
-            self._advance(self._clock.now())
+            self._crew.advance(self._clock.now())
             await anyio.sleep(LONGEST_SLEEP / SECOND)
 
     def _not_connected(self) -> BackendError:
-        player, counters = self._player, self._counters
+        player, counters = self._player, self._crew.counters
         what = (
-            f"the broker at {self._address} took {player.online} of {len(player.devices)} devices "
+            f"the broker at {self._address} took {player.online} of {len(player.expected)} devices "
             f"in {CONNECT_SECONDS:.0f} s"
         )
         if counters["refused"]:
@@ -183,7 +185,7 @@ class Simulator:
         while not self._stopped.is_set():
             now = self._clock.now()
             over = now >= end and not self._idle_after
-            self._advance(min(now, end) if over else now)
+            self._crew.advance(min(now, end) if over else now)
             if now >= end:
                 self.finished.set()
             if over:
@@ -191,60 +193,9 @@ class Simulator:
             due = min(self._player.next_due() or now + LONGEST_SLEEP, now + LONGEST_SLEEP)
             await self._clock.sleep_until(due if self.finished.is_set() else min(due, end))
 
-    def _advance(self, now: Nanoseconds) -> None:
-        self._execute(self._player.advance(now))
-
-    def _execute(self, commands: Iterator[Command]) -> None:
-        for command in commands:
-            if isinstance(command, Publish):
-                self._publish(command)
-            elif isinstance(command, Connect):
-                self._transport.connect(command.device.device_id, command.device.listens)
-            elif isinstance(command, Disconnect):
-                self._disconnect(command)
-            elif isinstance(command, PhaseStarted):
-                phase = command.phase
-                self._emit("phase_started", {"id": phase.id, "kind": phase.kind, "devices": phase.devices})
-            elif isinstance(command, PhaseEnded):
-                self._emit("phase_ended", {"id": command.phase.id})
-
-    def _publish(self, command: Publish) -> None:
-        device_id = command.device.device_id
-        if self._transport.publish(device_id, command.reading):
-            self._counters["published"] += 1
-            self._last_progress = self._clock.now()
-        else:
-            self._player.unsent(device_id, command.reading)
-
-    def _disconnect(self, command: Disconnect) -> None:
-        device_id = command.device.device_id
-        if command.abrupt:
-            self._give_back(device_id, self._transport.drop(device_id))
-        else:
-            self._transport.disconnect(device_id)
-
-    def _give_back(self, device_id: str, unacknowledged: Sequence[Reading]) -> None:
-        for reading in reversed(unacknowledged):
-            self._player.unsent(device_id, reading)
-
-    def _connected(self, device_id: str) -> None:
-        self._counters["connects"] += 1
-        self._counters["reconnects"] += device_id in self._seen
-        self._seen.add(device_id)
-        commands = self._player.connected(device_id)
-        if not self._stopped.is_set():
-            self._execute(commands)
-        if self._player.online == len(self._player.devices):
+    def _some_came(self) -> None:
+        if self._crew.all_up:
             self._all_up.set()
-
-    def _writable(self, device_id: str) -> None:
-        if not self._stopped.is_set():
-            self._execute(self._player.writable(device_id))
-
-    def _lost(self, device_id: str, why: Loss, unacknowledged: Sequence[Reading]) -> None:
-        self._counters[_LOSSES[why]] += 1
-        self._give_back(device_id, unacknowledged)
-        self._player.lost(device_id, self._clock.now())
 
 
 __all__ = ["PhaseSpan", "Simulator", "trace"]

@@ -103,7 +103,7 @@ class Phase(_Model):
     at: Duration
     length: PositiveDuration = Field(alias="for")
     kind: str
-    targets: Targets
+    targets: Targets | None = None
     parameters: Annotated[dict[str, Any], BeforeValidator(_none_is_empty)] = Field(
         default_factory=dict, alias="with"
     )

@@ -5,20 +5,26 @@ The same file and seed give the same commands at the same times, as long as the 
 
 import heapq
 import itertools
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from contracts.messages import SECOND, Label, Nanoseconds
+from contracts.messages import MILLISECOND, SECOND, Label, Nanoseconds
 
-from .behaviours.base import Span, Step
+from .behaviours.base import AnyStep, FaultStep, LineStep, OrderStep, Span, Step, SubscribeStep
 from .device import MAX_KEPT, Device, Reading
+from .effects import Effect
+from .lines import LineAction
 from .model import Group, Phase, Scenario
 
 BACKOFF: Nanoseconds = SECOND
 MAX_BACKOFF: Nanoseconds = 30 * SECOND
 """A device that is refused or lost tries again after 1, 2, 4, ... 30 s, each with a jitter of a half."""
+
+HASTY_BACKOFF: Nanoseconds = SECOND // 5
+"""A hostile device that was thrown out does not wait: an attack that backs off politely is none."""
 
 MAX_LATE: Nanoseconds = SECOND
 """A fleet that is further behind than this (the machine slept) skips readings rather than make up for them."""
@@ -59,6 +65,37 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The device asks for topic filters besides those that it listens to."""
+
+    device: Device
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The operator sends a retained job to a device; an empty payload takes it back."""
+
+    device: Device
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something happens on a connection that is no device's."""
+
+    action: LineAction
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of the platform begins or is over."""
+
+    step: FaultStep
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseStarted:
     """A phase of the timeline begins."""
 
@@ -72,7 +109,9 @@ class PhaseEnded:
     phase: PhaseSpan
 
 
-Command: TypeAlias = Connect | Disconnect | Publish | PhaseStarted | PhaseEnded
+Command: TypeAlias = (
+    Connect | Disconnect | Publish | Subscribe | Order | Line | Fault | PhaseStarted | PhaseEnded
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +137,34 @@ class _Retry:
     device: Device
 
 
-_Entry: TypeAlias = _Read | _ExtraRead | _Retry | Step | PhaseStarted | PhaseEnded
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """A reading that the network held back is due to be sent."""
+
+    device: Device
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Rebooted:
+    """A device is back with the firmware of a job."""
+
+    device: Device
+    phase: str
+    effect: Effect
+    firmware: str
+
+
+_Entry: TypeAlias = _Read | _ExtraRead | _Retry | _Sending | _Rebooted | AnyStep | PhaseStarted | PhaseEnded
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """A phase with the devices that it concerns and its source of randomness."""
+
+    phase: Phase
+    rng: random.Random
+    targets: Sequence[Device]
 
 
 class Player:
@@ -117,10 +183,23 @@ class Player:
         self.kept = 0
         self.kept_highest = 0
         self.dropped_unsent = 0
+        self._cast = [self._choose(phase, place) for place, phase in enumerate(scenario.timeline)]
+        for cast in self._cast:
+            if cast.phase.behaviour.absent:
+                for device in cast.targets:
+                    device.off.add(cast.phase.id)
+            if cast.phase.kind == "benign.firmware_rollout":
+                for device in cast.targets:
+                    device.listens = _with(device.listens, job_topic(device))
 
     @property
     def devices(self) -> dict[str, Device]:
         return self._devices
+
+    @property
+    def expected(self) -> list[Device]:
+        """The devices that want to be online now."""
+        return [device for device in self._devices.values() if device.wanted]
 
     @property
     def kept_capacity(self) -> int:
@@ -131,8 +210,8 @@ class Player:
         for device in self._devices.values():
             device.start_at(now)
             self._push(device.due, _Read(device, device.due))
-        for place, phase in enumerate(self._scenario.timeline):
-            self._lay_out(phase, place, now)
+        for cast in self._cast:
+            self._lay_out(cast, now)
 
     def next_due(self) -> Nanoseconds | None:
         """When something happens next."""
@@ -162,11 +241,29 @@ class Player:
         if device.wanted:
             attempt = self._attempts[device_id] = self._attempts.get(device_id, 0) + 1
             wait = min(MAX_BACKOFF, BACKOFF << min(attempt - 1, 5))
+            if device.hasty and attempt == 1:
+                wait = HASTY_BACKOFF
             self._push(now + int(wait * self._rng.uniform(0.5, 1.5)), _Retry(device))
 
     def unsent(self, device_id: str, reading: Reading) -> None:
         """A reading could not be sent, or was not acknowledged before the connection broke: it goes first later."""
         self._keep(self._devices[device_id], reading, first=True)
+
+    def message(self, device_id: str, topic: str, payload: bytes, now: Nanoseconds) -> Iterator[Command]:
+        """Something came to a device: a job is done once, however often it comes."""
+        device = self._devices[device_id]
+        job = _job(payload) if topic == job_topic(device) else None
+        if job is None or job["job"] in device.jobs:
+            return
+        phase = str(job["job"])
+        device.jobs.add(phase)
+        device.off.add(phase)
+        effect = Effect(rate_factor=job["rate_factor"], extra_bytes=job["extra_bytes"])
+        back = now + int(job["reboot_ms"]) * MILLISECOND
+        self._push(back, _Rebooted(device, phase, effect, str(job["firmware"])))
+        if device.online:
+            self._set_online(device, online=False)
+            yield Disconnect(device, abrupt=False)
 
     def _happen(self, entry: _Entry, due: Nanoseconds, now: Nanoseconds) -> Iterator[Command]:
         if isinstance(entry, _Read):
@@ -178,15 +275,41 @@ class Player:
                 yield Connect(entry.device)
         elif isinstance(entry, Step):
             yield from self._step(entry, due)
-        else:
+        elif isinstance(entry, _Sending):
+            yield from self._send_now(entry.device, entry.reading)
+        elif isinstance(entry, _Rebooted):
+            yield from self._rebooted(entry, due)
+        elif isinstance(entry, PhaseStarted | PhaseEnded):
             yield entry
+        else:
+            yield self._other(entry)
+
+    def _other(self, entry: SubscribeStep | OrderStep | LineStep | FaultStep) -> Command:
+        if isinstance(entry, LineStep):
+            return Line(entry.action)
+        if isinstance(entry, FaultStep):
+            return Fault(entry)
+        device = self._devices[entry.device_id]
+        if isinstance(entry, SubscribeStep):
+            return Subscribe(device, entry.filters)
+        return Order(device, job_topic(device), json.dumps(entry.job).encode() if entry.job else b"")
+
+    def _rebooted(self, entry: _Rebooted, now: Nanoseconds) -> Iterator[Command]:
+        """Unless its phase is over: then it comes back as it was, with the firmware all the same."""
+        device = entry.device
+        device.firmware = entry.firmware
+        if entry.phase not in device.off:
+            return
+        step = Step(now, "effect", device.device_id, entry.phase, entry.effect, entry.firmware)
+        yield from self._step(step, now)
+        yield from self._step(Step(now, "online", device.device_id, entry.phase), now)
 
     def _read(self, entry: _Read, now: Nanoseconds) -> Iterator[Command]:
         device = entry.device
         if device.due != entry.due:
             return
         if not device.off:
-            yield from self._send(device, device.reading(now))
+            yield from self._send(device, device.reading(now), now)
         # from the due moment, not from now: a late wake-up must not slow the fleet down
         device.schedule_next(max(entry.due, now - MAX_LATE))
         self._push(device.due, _Read(device, device.due))
@@ -198,11 +321,20 @@ class Player:
             return
         extra = effect.extra
         if not device.off:
-            yield from self._send(device, device.reading(now, topic=device.rng.choice(extra.topics)))
-        gap = int(SECOND / extra.rate * device.rng.uniform(0.8, 1.2))
+            yield from self._send(device, device.extra_reading(extra, now), now)
+        gap = int(SECOND / extra.rate * device.rng.uniform(1 - extra.jitter, 1 + extra.jitter))
         self._push(max(due, now - MAX_LATE) + gap, entry)
 
-    def _send(self, device: Device, reading: Reading) -> Iterator[Command]:
+    def _send(self, device: Device, reading: Reading, now: Nanoseconds) -> Iterator[Command]:
+        """Now, or when the network lets it through; some a second time."""
+        wait = device.delay(now)
+        for _ in range(1 + device.sends_twice()):
+            if wait:
+                self._push(now + wait, _Sending(device, reading))
+            else:
+                yield from self._send_now(device, reading)
+
+    def _send_now(self, device: Device, reading: Reading) -> Iterator[Command]:
         if not device.online or device.kept:
             self._keep(device, reading)
             yield from self._send_kept(device)
@@ -267,14 +399,29 @@ class Player:
         else:
             device.due = due
 
-    def _lay_out(self, phase: Phase, place: int, zero: Nanoseconds) -> None:
+    def _choose(self, phase: Phase, place: int) -> _Cast:
         rng = random.Random(f"{self._scenario.seed}/{place}/{phase.id}")  # noqa: S311 - simulation, no secret
+        if phase.targets is None:
+            return _Cast(phase, rng, ())
         group = [device for device in self._devices.values() if device.device_type == phase.targets.group]
         count = phase.targets.how_many(len(group))
-        targets = rng.sample(group, count) if phase.targets.pick == "random" else group[:count]
-        span = Span(phase.id, zero + phase.at, zero + phase.until, targets, phase.targets.waves, rng)
+        chosen = rng.sample(group, count) if phase.targets.pick == "random" else group[:count]
+        return _Cast(phase, rng, chosen)
+
+    def _lay_out(self, cast: _Cast, zero: Nanoseconds) -> None:
+        phase, targets = cast.phase, cast.targets
+        waves = phase.targets.waves if phase.targets else 1
+        span = Span(
+            phase.id,
+            zero + phase.at,
+            zero + phase.until,
+            targets,
+            waves,
+            cast.rng,
+            tuple(self._devices.values()),
+        )
         plan = phase.behaviour.plan(span)
-        played = PhaseSpan(phase.id, phase.kind, span.start, span.end, count)
+        played = PhaseSpan(phase.id, phase.kind, span.start, span.end, len(targets))
         self.phases = (*self.phases, played)
         self.labels = (*self.labels, *plan.labels)
         self._push(span.start, PhaseStarted(played))
@@ -310,14 +457,35 @@ def _device(group: Group, device_id: str, seed: int) -> Device:
     return device
 
 
+def job_topic(device: Device) -> str:
+    """Where the operator's jobs for a device are."""
+    return f"cmd/{device.device_type}/{device.device_id}/job"
+
+
+def _with(filters: tuple[str, ...], topic: str) -> tuple[str, ...]:
+    """These filters, and the topic if none of them is its subtree's."""
+    above = topic.rsplit("/", 1)[0]
+    return filters if {topic, f"{above}/#", f"{above}/+"} & set(filters) else (*filters, topic)
+
+
+def _job(payload: bytes) -> dict[str, Any] | None:
+    """A job as `benign.firmware_rollout` writes it; None for anything else."""
+    try:
+        job = json.loads(payload)
+    except ValueError:
+        return None
+    needed = {"job", "firmware", "reboot_ms", "rate_factor", "extra_bytes"}
+    return job if isinstance(job, dict) and needed <= set(job) else None
+
+
 def trace(scenario: Scenario, *, start: Nanoseconds | None = None) -> Iterator[tuple[Nanoseconds, Command]]:
     """All commands of a scenario with their times, every connect succeeding at once: deterministic.
 
     `start` is the scenario's time zero; without it, the clock's `start` in the file, or the epoch.
     """
     player = Player(scenario)
-    for device_id in player.devices:
-        list(player.connected(device_id))
+    for device in player.expected:
+        list(player.connected(device.device_id))
     zero = scenario.clock.start_at if start is None else start
     player.start(zero)
     while (due := player.next_due()) is not None and due <= zero + scenario.duration:
@@ -325,3 +493,6 @@ def trace(scenario: Scenario, *, start: Nanoseconds | None = None) -> Iterator[t
             yield due, command
             if isinstance(command, Connect):
                 yield from ((due, sent) for sent in player.connected(command.device.device_id))
+            elif isinstance(command, Order):
+                obeyed = player.message(command.device.device_id, command.topic, command.payload, due)
+                yield from ((due, done) for done in obeyed)

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from contracts.errors import BadScenario
 from contracts.messages import SECOND
 
-from .behaviours import BEHAVIOURS, PLANNED
+from .behaviours import BEHAVIOURS, WITHOUT_TARGETS
 from .model import (
     MAX_DEVICES,
     ActionExpect,
@@ -150,14 +150,13 @@ def _check_groups(document: Document, scenario: Scenario) -> None:
 
 def _check_behaviour(document: Document, phase: Phase, path: KeyPath) -> None:
     if phase.kind not in BEHAVIOURS:
-        missing = f"behaviour '{phase.kind}' is not supported yet"
-        what = missing if phase.kind in PLANNED else f"unknown behaviour '{phase.kind}'"
+        what = f"unknown behaviour '{phase.kind}'"
         raise document.error(what, at=(*path, "kind"), fix=nearest(phase.kind, BEHAVIOURS))
     try:
         _ = phase.behaviour
     except ValidationError as error:
         raise _bad_parameter(document, phase, path, error) from None
-    if phase.targets.waves > 1 and not BEHAVIOURS[phase.kind].in_waves:
+    if phase.targets is not None and phase.targets.waves > 1 and not BEHAVIOURS[phase.kind].in_waves:
         at = (*path, "targets", "waves")
         raise document.error(f"{phase.kind} does not come in waves", at=at, fix="leave waves out")
 
@@ -174,6 +173,11 @@ def _bad_parameter(document: Document, phase: Phase, path: KeyPath, error: Valid
 def _check_targets(document: Document, scenario: Scenario, phase: Phase, path: KeyPath) -> None:
     sizes = {group.group: group.count for group in scenario.fleet}
     targets = phase.targets
+    if targets is None:
+        if phase.kind in WITHOUT_TARGETS:
+            return
+        fix = f"add targets: {{group: {next(iter(sizes))}}}"
+        raise document.error(f"{phase.kind} needs targets", at=path, fix=fix)
     if targets.group not in sizes:
         fix = nearest(targets.group, sizes, what="groups")
         raise document.error(f"no group is named '{targets.group}'", at=(*path, "targets", "group"), fix=fix)

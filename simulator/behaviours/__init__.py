@@ -1,32 +1,64 @@
-"""What can happen to a fleet: benign behaviours and hostile ones, each a class with documented parameters.
+"""What can happen to a fleet: benign, hostile, and faults, each a class with documented parameters.
 
-A behaviour says what happens to a device and when; it never publishes, connects or looks at a clock itself.
+A behaviour says what happens and when; it never publishes, connects or looks at a clock itself.
 """
 
 from collections.abc import Mapping
 
+from . import benign, faults, hostile, outside
 from .base import Behaviour
-from .benign import FirmwareRollout, ReconnectStorm
-from .hostile import CoordinatedBotnet, PublishFlood
 
 BEHAVIOURS: Mapping[str, type[Behaviour]] = {
     behaviour.kind: behaviour
-    for behaviour in (FirmwareRollout, ReconnectStorm, PublishFlood, CoordinatedBotnet)
+    for behaviour in (
+        benign.Diurnal,
+        benign.FlashCrowd,
+        benign.FirmwareRollout,
+        benign.ReconnectStorm,
+        benign.BackfillBurst,
+        benign.Onboarding,
+        benign.SamplingChange,
+        benign.AlarmCascade,
+        benign.MaintenanceSilence,
+        benign.ClockSkew,
+        benign.QosDuplicates,
+        benign.BatterySaver,
+        hostile.PublishFlood,
+        hostile.LowAndSlow,
+        hostile.CoordinatedBotnet,
+        outside.ConnectFlood,
+        outside.SlowConnect,
+        outside.CredentialBruteforce,
+        outside.ClientIdTakeover,
+        hostile.TopicEnumeration,
+        hostile.UnauthorisedPublish,
+        hostile.OversizePayload,
+        hostile.MalformedPayload,
+        hostile.Exfiltration,
+        hostile.SensorSpoof,
+        hostile.Replay,
+        hostile.C2Beacon,
+        hostile.BillAbuse,
+        hostile.Mimic,
+        faults.BrokerRestart,
+        faults.NetworkDrop,
+        faults.Latency,
+        faults.Throttle,
+        faults.ServiceError,
+        faults.HandlerCrash,
+        faults.StreamLag,
+        faults.DuplicateDelivery,
+        faults.Reorder,
+        faults.PoisonMessage,
+        faults.ClockJump,
+    )
 }
 
-PLANNED: frozenset[str] = frozenset(
-    f"{family}.{name}"
-    for family, names in {
-        "benign": "diurnal flash_crowd backfill_burst onboarding sampling_change alarm_cascade "
-        "maintenance_silence clock_skew qos_duplicates battery_saver",
-        "attack": "low_and_slow connect_flood slow_connect credential_bruteforce client_id_takeover "
-        "topic_enumeration unauthorised_publish oversize_payload malformed_payload exfiltration sensor_spoof "
-        "replay c2_beacon bill_abuse mimic",
-        "fault": "broker_restart network_drop latency throttle service_error handler_crash stream_lag "
-        "duplicate_delivery reorder poison_message clock_jump",
-    }.items()
-    for name in names.split()
+WITHOUT_TARGETS = frozenset(
+    kind
+    for kind, behaviour in BEHAVIOURS.items()
+    if issubclass(behaviour, faults.PlatformFault | outside.ConnectFlood | outside.SlowConnect)
 )
-"""Kinds of the format that this version cannot play: refused by name, so that nobody looks for a typo."""
+"""Kinds that concern no device of the fleet: `targets` may be left out."""
 
-__all__ = ["BEHAVIOURS", "PLANNED", "Behaviour"]
+__all__ = ["BEHAVIOURS", "WITHOUT_TARGETS", "Behaviour"]

@@ -6,15 +6,17 @@ so a new one is a new class and an entry in the table of `behaviours/__init__.py
 
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from contracts.messages import Label, LabelKind, Nanoseconds
 
-from ..device import Device, Effect
+from ..device import Device
+from ..effects import Effect
+from ..lines import LineAction
 
 StepKind: TypeAlias = Literal["off", "cut", "online", "effect", "restore"]
 """`off`: disconnects in order and measures nothing (a reboot). `cut`: the network is gone, it measures on.
@@ -37,6 +39,46 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscribeStep:
+    """The device asks for these topic filters, whether it may or not."""
+
+    at: Nanoseconds
+    device_id: str
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStep:
+    """The operator sends a retained job to the device; `job` is its JSON, {} takes the order back."""
+
+    at: Nanoseconds
+    device_id: str
+    job: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LineStep:
+    """Something happens on a connection that is no device's."""
+
+    at: Nanoseconds
+    action: LineAction
+
+
+@dataclass(frozen=True, slots=True)
+class FaultStep:
+    """A fault of the platform begins (`on`) or is over."""
+
+    at: Nanoseconds
+    kind: str
+    phase: str
+    parameters: Mapping[str, Any]
+    on: bool
+
+
+AnyStep: TypeAlias = Step | SubscribeStep | OrderStep | LineStep | FaultStep
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """When a phase is played, and on whom; `targets` come in random order."""
 
@@ -46,6 +88,7 @@ class Span:
     targets: Sequence[Device]
     waves: int
     rng: random.Random
+    fleet: Sequence[Device] = ()
 
     @property
     def length(self) -> Nanoseconds:
@@ -62,12 +105,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a phase, none outside it, and one label a device.
+    """The steps of a phase, none outside it, and its labels: one for every device or client id that takes part.
 
     Steps of one moment happen in the order given. Every target is restored at the end of the phase.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[AnyStep, ...]
     labels: tuple[Label, ...]
 
 
@@ -80,20 +123,52 @@ class Behaviour(BaseModel):
     in_waves: ClassVar[bool] = False
     """Whether `targets.waves` means something to it; a scenario that gives waves to another is refused."""
 
+    absent: ClassVar[bool] = False
+    """Whether its targets are not there until it begins."""
+
     @abstractmethod
-    def steps(self, span: Span, device: Device, place: int) -> list[Step]:
+    def plan(self, span: Span) -> Plan:
+        """The steps and the ground truth of one phase."""
+
+    def label(self, span: Span, device_id: str, start: Nanoseconds) -> Label:
+        """The ground truth of one device or client id: takes part from `start` to the end of the phase."""
+        family = self.kind.partition(".")[0]
+        label: LabelKind = "attack" if family == "attack" else "benign"
+        return Label(span.phase, self.kind, label, device_id, start, span.end)
+
+
+class DeviceBehaviour(Behaviour):
+    """A behaviour that does something to every target by itself."""
+
+    @abstractmethod
+    def steps(self, span: Span, device: Device, place: int) -> Sequence[AnyStep]:
         """What happens to one device, the `place`th target; the first step is when it begins to take part."""
 
     def plan(self, span: Span) -> Plan:
-        """The steps and the ground truth of one phase."""
-        steps: list[Step] = []
+        steps: list[AnyStep] = []
         labels: list[Label] = []
         for place, device in enumerate(span.targets):
             mine = self.steps(span, device, place)
-            labels.append(self._label(span, device, mine[0].at))
+            labels.append(self.label(span, device.device_id, mine[0].at))
             steps += [*mine, Step(span.end, "restore", device.device_id, span.phase)]
         return Plan(tuple(steps), tuple(labels))
 
-    def _label(self, span: Span, device: Device, start: Nanoseconds) -> Label:
-        label: LabelKind = "attack" if self.kind.startswith("attack.") else "benign"
-        return Label(span.phase, self.kind, label, device.device_id, start, span.end)
+
+class EffectBehaviour(DeviceBehaviour):
+    """A behaviour that is one effect on every target, from the phase's beginning to its end.
+
+    The targets begin at random within `spread()`.
+    """
+
+    @abstractmethod
+    def effect(self, span: Span, device: Device) -> Effect:
+        """The effect on one device."""
+
+    def spread(self) -> Nanoseconds:
+        """The time over which the targets begin."""
+        return 0
+
+    def steps(self, span: Span, device: Device, place: int) -> Sequence[AnyStep]:
+        _ = place
+        at = span.until_end(span.start + span.within(min(self.spread(), span.length)))
+        return [Step(at, "effect", device.device_id, span.phase, self.effect(span, device))]

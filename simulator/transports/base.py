@@ -7,6 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 from contracts.ports import Gauge
 
 from ..device import Reading
+from ..lines import LineAction
 
 Loss: TypeAlias = Literal["unreachable", "refused", "lost"]
 """Nobody listens at the address; the broker said no; an open connection broke."""
@@ -19,11 +20,13 @@ class Callbacks:
     `connected(device_id)`: the broker let the device in. `writable(device_id)`: a connection that could not take
     a reading can take some now. `lost(device_id, why, unacknowledged)`: it is not
     connected (any more); the QoS 1 readings that were not acknowledged, oldest first, may never have arrived.
+    `message(device_id, topic, payload)`: something came to the device.
     """
 
     connected: Callable[[str], None]
     writable: Callable[[str], None]
     lost: Callable[[str, Loss, Sequence[Reading]], None]
+    message: Callable[[str, str, bytes], None] = lambda _device_id, _topic, _payload: None
 
 
 class Transport(Protocol):
@@ -47,6 +50,14 @@ class Transport(Protocol):
 
     def drop(self, device_id: str) -> Sequence[Reading]:
         """Break the connection without a word; no callback. Returns what was not acknowledged, oldest first."""
+        ...
+
+    def subscribe(self, device_id: str, filters: Sequence[str]) -> None:
+        """Ask for more topic filters; nothing if the device is not connected."""
+        ...
+
+    def line(self, action: LineAction) -> None:
+        """Do something on a connection that is no device's. What comes back on it is read and forgotten."""
         ...
 
     def in_flight(self) -> Gauge:

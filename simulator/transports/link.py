@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -33,6 +33,8 @@ class LinkOwner(Protocol):
     def link_writable(self, link: "Link") -> None: ...
 
     def link_acknowledged(self) -> None: ...
+
+    def link_message(self, link: "Link", topic: str, payload: bytes) -> None: ...
 
 
 class _Client(Client):
@@ -75,6 +77,7 @@ class Link:
         client.on_connect = self._answered
         client.on_disconnect = self._disconnected
         client.on_publish = self._acknowledged
+        client.on_message = self._arrived
 
     def start(self, host: str, port: int) -> None:
         """Send CONNECT."""
@@ -85,7 +88,7 @@ class Link:
         if not self.admitted or self._over or self._is_full(reading.qos):
             self._refused_some = True
             return False
-        info = self._client.publish(reading.topic, reading.payload, reading.qos)
+        info = self._client.publish(reading.topic, reading.payload, reading.qos, retain=reading.retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         if reading.qos:
@@ -109,6 +112,11 @@ class Link:
         readings = tuple(self._waiting.values())
         self._waiting.clear()
         return readings
+
+    def subscribe(self, filters: Sequence[str]) -> None:
+        """Ask for these besides; whether they are granted shows in what comes."""
+        if self.admitted and not self._over:
+            self._client.subscribe([(topic_filter, 1) for topic_filter in filters])
 
     def disconnect(self) -> None:
         """Send DISCONNECT behind everything handed over, and close; after LAST_WRITE_SECONDS at the latest."""
@@ -164,6 +172,10 @@ class Link:
             self._owner.link_acknowledged()
             if len(self._waiting) <= MAX_IN_FLIGHT // 2:
                 self._tell_writable()
+
+    def _arrived(self, _c: Client, _u: Any, message: MQTTMessage) -> None:
+        # on the next turn: see `_answered`
+        self._loop.call_soon(self._owner.link_message, self, message.topic, bytes(message.payload))
 
     def _tell_writable(self) -> None:
         """Once for however many readings were refused, on the next turn: see `_answered`."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contracts.ports import Gauge
 
 from ..device import Reading
+from ..lines import LineAction
 from .base import Callbacks
 
 Deliver = Callable[[str, Reading], bool]
@@ -22,6 +23,8 @@ class MemoryTransport:
         self._admit = admit
         self._connected: set[str] = set()
         self._acknowledged = 0
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.lines: list[LineAction] = []
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -59,9 +62,22 @@ class MemoryTransport:
             self._connected.remove(device_id)
             self._callbacks.lost(device_id, "lost", ())
 
+    def hand(self, device_id: str, topic: str, payload: bytes) -> None:
+        """A message for a device; nothing if it is not connected."""
+        if device_id in self._connected:
+            self._callbacks.message(device_id, topic, payload)
+
     def connected(self) -> frozenset[str]:
         """The devices that are connected now."""
         return frozenset(self._connected)
+
+    def subscribe(self, device_id: str, filters: Sequence[str]) -> None:
+        """Remember it in `asked`."""
+        self.asked.append((device_id, tuple(filters)))
+
+    def line(self, action: LineAction) -> None:
+        """Remember it in `lines`; there is no broker here that could answer."""
+        self.lines.append(action)
 
     def in_flight(self) -> Gauge:
         """Nothing: a delivery is acknowledged at once."""

@@ -13,9 +13,11 @@ from contracts.errors import BackendError
 from contracts.ports import Gauge
 
 from ..device import Reading
+from ..lines import LineAction
 from .base import Callbacks, Loss
 from .dial import Dial, SocketAddress, resolve
 from .link import LAST_WRITE_SECONDS, MAX_IN_FLIGHT, Link
+from .raw_lines import RawLines
 
 MISC_SECONDS = 1.0
 CONNECTS_A_TURN = 20
@@ -40,6 +42,7 @@ class PahoTransport:
         self._acknowledged = 0
         self._in_flight = 0
         self._in_flight_highest = 0
+        self._lines = RawLines()
         self._pump: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,6 +94,15 @@ class PahoTransport:
         link.drop()
         return self._take_back(link)
 
+    def subscribe(self, device_id: str, filters: Sequence[str]) -> None:
+        """Ask for more topic filters."""
+        if (link := self._links.get(device_id)) is not None:
+            link.subscribe(filters)
+
+    def line(self, action: LineAction) -> None:
+        """Do something on a connection that is no device's."""
+        self._lines.act(action, self._addresses[0])
+
     def in_flight(self) -> Gauge:
         """Handed over and not acknowledged, over all links."""
         capacity = MAX_IN_FLIGHT * len(self._links)
@@ -106,6 +118,7 @@ class PahoTransport:
             self._timer.cancel()
         if self._pump is not None:
             self._pump.cancel()
+        self._lines.close()
         for device_id in list(self._asked):
             self._forget_dial(device_id)
         links = list(self._links.values())
@@ -134,6 +147,11 @@ class PahoTransport:
         """A connection that could not take a reading can take some now."""
         if self._links.get(link.device_id) is link:
             self._callbacks.writable(link.device_id)
+
+    def link_message(self, link: Link, topic: str, payload: bytes) -> None:
+        """Something came to a device."""
+        if self._links.get(link.device_id) is link:
+            self._callbacks.message(link.device_id, topic, payload)
 
     def link_acknowledged(self) -> None:
         """The broker acknowledged a QoS 1 reading."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from contracts.messages import SECOND, Label, Nanoseconds
-from simulator.behaviours import BEHAVIOURS, PLANNED
+from simulator.behaviours import BEHAVIOURS, WITHOUT_TARGETS
 from simulator.fleet import trace
-from simulator.player import Connect, Disconnect, PhaseEnded, PhaseStarted, Player, Publish
+from simulator.player import Connect, Disconnect, Fault, PhaseEnded, PhaseStarted, Player, Publish
 from simulator.scenario import Phase, Scenario, load
 
 FILES = Path(__file__).parent / "simulator_scenarios"
@@ -50,28 +50,45 @@ def moments(scenario: Scenario, kind: type) -> list[tuple[Nanoseconds, str]]:
     ]
 
 
+def played(scenario: Scenario, begin: Nanoseconds = START, end: Nanoseconds = END) -> list[tuple[int, str]]:
+    """Everything that happens, devices by their ids."""
+    told = []
+    for at, command in trace(scenario, start=0):
+        if begin <= at < end and not isinstance(command, PhaseStarted | PhaseEnded):
+            device = getattr(command, "device", None)
+            rest = [str(getattr(command, name)) for name in command.__slots__ if name != "device"]
+            told.append((at, f"{type(command).__name__} {device.device_id if device else ''} {rest}"))
+    return told
+
+
 @pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
 @pytest.mark.parametrize(
     "targets", [{"group": "meter"}, {"group": "meter", "count": 3}, {"group": "pump", "pick": "first"}]
 )
-def test_a_behaviour_labels_its_targets_and_changes_their_traffic(
+def test_a_behaviour_has_its_truth_and_differs_from_the_scenario_without_it(
     kind: str, targets: dict[str, object]
 ) -> None:
     scenario = with_phase(kind, targets=targets)
     truth = labels(scenario)
     assert truth
-    assert (
-        len({label.device_id for label in truth})
-        == len(truth)
-        == scenario.timeline[0].targets.how_many(12 if targets["group"] == "meter" else 4)
-    )
+    assert len({label.device_id for label in truth}) == len(truth)
+    if kind not in WITHOUT_TARGETS:
+        assert scenario.timeline[0].targets is not None
+        assert len(truth) == scenario.timeline[0].targets.how_many(12 if targets["group"] == "meter" else 4)
+        assert all(label.device_id.startswith(str(targets["group"])) for label in truth)
     for label in truth:
-        assert label.device_id.startswith(str(targets["group"]))
         assert (label.phase, label.kind, label.end) == ("p", kind, END)
-        assert label.label == kind.partition(".")[0]
+        assert (label.label == "attack") == kind.startswith("attack.")
         assert START <= label.start < label.end
-    played = [(at, c.reading.topic, c.reading.payload) for at, c in publishes(scenario)]
-    assert played != [(at, c.reading.topic, c.reading.payload) for at, c in publishes(QUIET)]
+    assert played(scenario) != played(QUIET)
+
+
+@pytest.mark.parametrize("kind", sorted(set(BEHAVIOURS) - {"benign.onboarding"}))
+def test_nothing_differs_before_a_phase_and_the_same_seed_gives_the_same_bytes(kind: str) -> None:
+    scenario = with_phase(kind)
+    assert played(scenario, 0, START) == played(QUIET, 0, START)
+    assert played(scenario) == played(scenario)
+    assert played(scenario) != played(scenario.model_copy(update={"seed": 99}))
 
 
 @pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
@@ -93,22 +110,39 @@ def test_a_phase_too_short_for_its_behaviour_ends_in_time(kind: str, length: str
     until = scenario.timeline[0].until
     for label in labels(scenario):
         assert START <= label.start <= label.end == until
-    after = [json.loads(c.reading.payload) for _, c in publishes(scenario, until + SECOND, SMALL.duration)]
+    after = [
+        json.loads(c.reading.payload) for _, c in publishes(scenario, until + 6 * SECOND, SMALL.duration)
+    ]
     assert {len(body.get("diag", "")) for body in after} == {0}
     assert (
         counts(scenario, until + 5 * SECOND, until + 45 * SECOND).keys()
         == counts(QUIET, 0, SMALL.duration).keys()
     )
+    faults = [c.step.on for _, c in trace(scenario, start=0) if isinstance(c, Fault)]
+    assert faults in ([], [True, False]), "a fault undoes itself"
 
 
 @pytest.mark.parametrize("kind", sorted(BEHAVIOURS))
 def test_a_behaviour_is_documented(kind: str) -> None:
     behaviour = BEHAVIOURS[kind]
     assert behaviour.__doc__
-    assert re.fullmatch(r"(benign|attack)\.[a-z_]+", kind)
-    assert behaviour.model_fields
-    assert kind not in PLANNED
+    assert re.fullmatch(r"(benign|attack|fault)\.[a-z0-9_]+", kind)
     behaviour()  # every parameter has a default
+
+
+def test_the_format_has_the_behaviours_that_its_description_names() -> None:
+    named = {
+        "benign": "diurnal flash_crowd firmware_rollout reconnect_storm backfill_burst onboarding sampling_change "
+        "alarm_cascade maintenance_silence clock_skew qos_duplicates battery_saver",
+        "attack": "publish_flood low_and_slow coordinated_botnet connect_flood slow_connect credential_bruteforce "
+        "client_id_takeover topic_enumeration unauthorised_publish oversize_payload malformed_payload exfiltration "
+        "sensor_spoof replay c2_beacon bill_abuse mimic",
+        "fault": "broker_restart network_drop latency throttle service_error handler_crash stream_lag "
+        "duplicate_delivery reorder poison_message clock_jump",
+    }
+    assert set(BEHAVIOURS) == {
+        f"{family}.{name}" for family, names in named.items() for name in names.split()
+    }
 
 
 def test_targets_are_picked_by_the_seed() -> None:

@@ -49,12 +49,18 @@ class Broker:
             self.got.append((device_id, reading))
         return not self.full
 
+    def order(self, topic: str, payload: bytes) -> None:
+        assert self.transport is not None
+        self.transport.hand(topic.split("/")[2], topic, payload)
+
     def of(self, device_id: str) -> list[int]:
         return [json.loads(reading.payload)["seq"] for sender, reading in self.got if sender == device_id]
 
 
 def make(scenario: Scenario, broker: Broker, clock: ManualClock | SystemClock, **options: Any) -> Simulator:
-    return Simulator(scenario, host="memory", port=0, clock=clock, transport=broker, **options)
+    return Simulator(
+        scenario, host="memory", port=0, clock=clock, transport=broker, orders=broker.order, **options
+    )
 
 
 @asynccontextmanager

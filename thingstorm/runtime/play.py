@@ -1,17 +1,17 @@
 """Plays a scenario against a running stack and records what happened."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import anyio
 
-from contracts.clock import SystemClock
 from contracts.errors import ConfigError
 from contracts.messages import FLEET, MILLISECOND, Nanoseconds, Verdict
 from contracts.ports import Emit
+from pipeline.aws.provision import MAX_RECEIVES, VISIBILITY_SECONDS
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario, SqlExpect
 from thingstorm.config import Config
@@ -34,6 +34,11 @@ JUDGE_SECONDS = 5.0
 PAUSE_SECONDS = 30.0
 """How long the simulator stage stands aside at a time; asked for again while the scenario goes on."""
 
+MAX_ORDERS = 20_000
+"""Jobs of one wave: two for each device of the largest fleet."""
+
+Ask = Callable[[str], Awaitable[list[dict[str, Any]]]]
+
 Open = Callable[[Emit], AbstractAsyncContextManager[Target]]
 """Gives the target to play against; the model's events go to the given display."""
 
@@ -54,10 +59,12 @@ async def play(
         if not (over and event == "verdict"):
             emit(event, facts)
 
-    async with target(tell) as stack:
-        clock = SystemClock()
+    async with target(tell) as stack, ordering(stack) as orders:
+        clock = stack.clock
         host, port = stack.mqtt
-        simulator = Simulator(scenario, host=host, port=port, clock=clock, emit=emit)
+        simulator = Simulator(
+            scenario, host=host, port=port, clock=clock, emit=emit, faults=stack.fault, orders=orders
+        )
         await stack.prepare(simulator.device_ids)
         before = await count(stack)
         await alerts_received(stack)
@@ -75,11 +82,33 @@ async def play(
             ended_at = clock.now()
             await _judged(stack, ended_at)
             await stack.flush()
-            await settle(quiet(stack, before), within=SETTLE_SECONDS)
+            await settle(quiet(stack, before), within=_settle_seconds(scenario))
             await stack.flush()
         record = await _record(stack, simulator, scenario, before, ended_at)
         emit("stopping", {})
     return replace(record, wall_seconds=round(time.monotonic() - began, 1))
+
+
+@asynccontextmanager
+async def ordering(stack: Target) -> AsyncIterator[Callable[[str, bytes], None]]:
+    """Jobs in the order given, sent one by one beside what else goes on."""
+    send, receive = anyio.create_memory_object_stream[tuple[str, bytes]](MAX_ORDERS)
+
+    async def carry() -> None:
+        async for topic, payload in receive:
+            await stack.order(topic, payload)
+
+    async with anyio.create_task_group() as tasks, send, receive:
+        tasks.start_soon(carry)
+        yield lambda topic, payload: send.send_nowait((topic, payload))
+        tasks.cancel_scope.cancel()
+
+
+def _settle_seconds(scenario: Scenario) -> float:
+    """What a handler leaves comes back after the queue's visibility timeout, at most five times."""
+    again = {"fault.poison_message", "fault.handler_crash", "fault.throttle"}
+    retried = any(phase.kind in again for phase in scenario.timeline)
+    return SETTLE_SECONDS + (MAX_RECEIVES * VISIBILITY_SECONDS if retried else 0)
 
 
 def here(config: Config) -> Open:
@@ -166,7 +195,7 @@ async def _record(
             dead_letters=now.dead_letters - before.dead_letters,
         ),
         latency=_latency(told),
-        answers=tuple([await _answer(stack, query) for query in scenario.expect.sql]),
+        answers=tuple([await answer(stack.query, query) for query in scenario.expect.sql]),
         traffic=await _traffic(stack, began),
         alerts_received=await alerts_received(stack),
     )
@@ -185,9 +214,10 @@ def _latency(told: Told) -> Latency:
     )
 
 
-async def _answer(stack: Target, query: SqlExpect) -> SqlAnswer:
+async def answer(ask: Ask, query: SqlExpect) -> SqlAnswer:
+    """What an expected query returned, or why it could not be answered."""
     try:
-        return SqlAnswer(query.name, await stack.query(query.query))
+        return SqlAnswer(query.name, await ask(query.query))
     except ConfigError as error:
         return SqlAnswer(query.name, error=f"{error.what} ({error.fix})")
 

@@ -1,5 +1,6 @@
 """A stack whose stages are processes of their own, asked over HTTP."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -8,7 +9,7 @@ import anyio
 import httpx
 from anyio import to_thread
 
-from contracts.clock import SystemClock
+from contracts.clock import Clock, SystemClock
 from contracts.errors import ConfigError, NotReady
 from contracts.messages import ActionTaken, Evidence, Json, Nanoseconds, Verdict
 from contracts.ports import Emit, Gauge, Health
@@ -119,6 +120,21 @@ class RemoteTarget:
 
     async def judged_until(self) -> Nanoseconds:
         return int((await self._call("GET", f"{self._stages.analytics}/model"))["judged_until"])
+
+    @property
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    async def order(self, topic: str, payload: bytes) -> None:
+        body = {"topic": topic, "payload": b64encode(payload).decode(), "qos": 1, "retain": True}
+        await self._call("POST", f"{self._stages.broker}/publish", body=body)
+
+    def fault(self, kind: str, parameters: Mapping[str, Any], on: bool) -> None:  # noqa: FBT001 - as the crew calls it
+        _ = parameters, on
+        raise ConfigError(
+            f"fault.{kind} cannot be played against stages that run elsewhere",
+            fix="run the scenario without --attach, in a stack of its own",
+        )
 
     async def told(self, since: Nanoseconds) -> Told:
         told = await self._call("GET", f"{self._stages.analytics}/model/record", query={"since": since})

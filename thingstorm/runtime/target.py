@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from contracts.clock import Clock
 from contracts.messages import ActionTaken, Json, Nanoseconds, Verdict
 from contracts.ports import Health
+from thingstorm.runtime.faults import StackFaults
 from thingstorm.runtime.parts import Cloud
 from thingstorm.runtime.stack import Stack
 
@@ -53,6 +55,19 @@ class Target(Protocol):
         """The end of the last window judged."""
         ...
 
+    @property
+    def clock(self) -> Clock:
+        """The time that its parts go by."""
+        ...
+
+    async def order(self, topic: str, payload: bytes) -> None:
+        """Send a retained job to a device, from the platform."""
+        ...
+
+    def fault(self, kind: str, parameters: Mapping[str, Any], on: bool) -> None:  # noqa: FBT001 - as the crew calls it
+        """A fault of the platform begins or is over. Raises ConfigError where it cannot be played."""
+        ...
+
     async def told(self, since: Nanoseconds) -> Told: ...
 
     async def flush(self) -> None:
@@ -69,6 +84,7 @@ class LocalTarget:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._faults = StackFaults(stack)
 
     @property
     def cloud(self) -> Cloud:
@@ -94,6 +110,16 @@ class LocalTarget:
     async def judged_until(self) -> Nanoseconds:
         verdicts = self._stack.analytics.model.verdicts
         return verdicts[-1].at if verdicts else 0
+
+    @property
+    def clock(self) -> Clock:
+        return self._stack.cloud.clock
+
+    async def order(self, topic: str, payload: bytes) -> None:
+        await self._stack.broker.publish(topic, payload, qos=1, retain=True)
+
+    def fault(self, kind: str, parameters: Mapping[str, Any], on: bool) -> None:  # noqa: FBT001 - likewise
+        self._faults.apply(kind, parameters, on=on)
 
     async def told(self, since: Nanoseconds) -> Told:
         model, sync = self._stack.analytics.model, self._stack.analytics.sync
