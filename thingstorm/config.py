@@ -174,7 +174,8 @@ def load_config(path: Path | None = None, *, flags: Mapping[str, Any] | None = N
         raise _explain(error, chosen) from None
     except ValueError as error:
         raise ConfigError(f"{chosen} is not valid TOML: {error}", fix="correct the line it names") from None
-    return config
+    # an instance of the plain class: it travels to other processes
+    return Config.model_construct(**{name: getattr(config, name) for name in Config.model_fields})
 
 
 def _explain(error: ValidationError, path: Path | None) -> ConfigError:

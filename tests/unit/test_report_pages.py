@@ -44,7 +44,7 @@ def test_junit_names_every_expectation_and_the_failures() -> None:
 
 def test_the_page_is_well_formed_self_contained_and_escaped() -> None:
     seen, result = played()
-    page = render_html(result, seen)
+    page = render_html([(result, seen)])
     svg = page[page.index("<svg") : page.index("</svg>") + 6]
     assert (
         len(ET.fromstring(svg).findall("rect")) == 1 + 2
@@ -60,7 +60,7 @@ def test_the_json_result_has_the_fields_that_people_script_against() -> None:
     _, result = played()
     told = result.as_json()
     assert set(told) == {
-        "scenario", "seed", "path", "clock", "passed", "wall_seconds", "phases", "overall", "ledger", "latency", "expectations",
+        "scenario", "seed", "path", "clock", "passed", "wall_seconds", "phases", "overall", "ledger", "latency", "expectations", "hash",
     }  # fmt: skip
     assert set(told["phases"][0]) == {
         "id", "kind", "label", "verdict", "expected_devices", "flagged", "recall", "false_positives", "detect_seconds",

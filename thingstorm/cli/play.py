@@ -3,17 +3,22 @@
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 import typer
 
 from contracts.errors import ConfigError, ExpectationFailed
-from thingstorm.cli.display import Display, choose_display
+from thingstorm.cli.display import choose_display
+from thingstorm.cli.progress import choose_progress
 from thingstorm.cli.settings import config_of
-from thingstorm.report.record import Record, Result
+from thingstorm.config import Config
+
+if TYPE_CHECKING:  # heavy: only a command that plays imports them
+    from thingstorm.runtime.batch import Job, Outcome
 
 ARCHIVE_SECONDS = 5
 """A scenario lasts a minute: its objects should come while it is watched."""
@@ -35,6 +40,16 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where the results go."""
+
+    json: Path | None = None
+    junit: Path | None = None
+    html: Path | None = None
+    dataset: Path | None = None
+
+
 def demo(
     config: ConfigFile = None, html: Html = None, json_file: Json = None, attach: Attach = False
 ) -> None:
@@ -44,20 +59,15 @@ def demo(
 
     Example: thingstorm demo
     """
+    from simulator.scenario import load
+    from thingstorm.runtime.batch import plan
     from thingstorm.runtime.scenarios import shipped
 
     # elsewhere than on the stack's own machine, perhaps in a container, nobody would find a page in /tmp
     page = html or (None if attach else Path(tempfile.gettempdir()) / "thingstorm-demo.html")
-    _play_all(
-        [shipped("demo")],
-        variables={},
-        config=config,
-        seed=None,
-        json_file=json_file,
-        junit=None,
-        html=page,
-        attach=attach,
-    )
+    file = shipped("demo")
+    job = plan(file, load(file), path="aws", clock="wall", speed=None, gaps={})
+    _finish(_play_here([job], _settings(config, attach=attach), attach=attach), _Files(json_file, html=page))
 
 
 def run(
@@ -66,43 +76,70 @@ def run(
     clock: Annotated[
         Literal["wall", "virtual"] | None, typer.Option(help="Real time, or as fast as it goes.")
     ] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0.01, max=1000, help="On the wall clock: so many times as fast.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the file's.")] = None,
     variable: Settings = None,
     config: ConfigFile = None,
     json_file: Json = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
     html: Html = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="Write every message with its label here, as Parquet.")
+    ] = None,
     attach: Attach = False,
 ) -> None:
     """Play scenarios and check what they expect.
+
+    Several scenarios on the direct path are played at a time, one on each core. What `known-gaps.yaml` beside them
+    names may fail.
 
     Exit codes: 0 all passed, 1 an expectation failed, 2 a file or setting is wrong, 3 a backend is not ready.
 
     Examples:
     thingstorm run scenarios/demo.yaml --json out.json
 
-    thingstorm run scenarios/ --seed 11 --junit out.xml
+    thingstorm run scenarios/ --path direct --junit out.xml --html out.html
+
+    thingstorm run scenarios/demo.yaml --path aws --speed 2 --seed 11
     """
-    _refuse_unbuilt(path, clock)
+    from simulator.scenario import load
+    from thingstorm.report.gaps import gaps_for
+    from thingstorm.runtime.batch import plan
+
     variables = dict(_pair(text) for text in variable or [])
-    _play_all(
-        _files(files),
-        variables=variables,
-        config=config,
-        seed=seed,
-        json_file=json_file,
-        junit=junit,
-        html=html,
-        attach=attach,
-    )
-
-
-def _refuse_unbuilt(path: str | None, clock: str | None, *, speed: float = 1.0) -> None:
-    if path == "direct" or clock == "virtual" or speed != 1.0:
+    if attach and (path == "direct" or clock == "virtual" or speed):
         raise ConfigError(
-            "the direct path, the virtual clock and speeds other than 1 are not built yet",
-            fix="write path: aws and clock: {mode: wall}: scenarios run over all hops in real time",
+            "--attach plays against running stages: over AWS, in real time",
+            fix="leave --path, --clock and --speed out",
         )
+    jobs = [
+        plan(
+            file,
+            load(file, overrides=variables, seed=seed),
+            path="aws" if attach else path,
+            clock=clock,
+            speed=speed,
+            gaps=gaps_for(file),
+            with_messages=dataset is not None,
+        )
+        for file in _files(files)
+    ]
+    settings = _settings(config, attach=attach)
+    apart = [job for job in jobs if (job.path, job.clock) == ("direct", "virtual")] if len(jobs) > 1 else []
+    outcomes = _play_apart(apart, settings)
+    outcomes += _play_here([job for job in jobs if job not in apart], settings, attach=attach)
+    order = {id(job): place for place, job in enumerate(jobs)}
+    titles = {job.title: order[id(job)] for job in jobs}
+    outcomes.sort(key=lambda one: titles[one.job.title])
+    _finish(outcomes, _Files(json_file, junit, html, dataset))
+
+
+def _settings(config: Path | None, *, attach: bool) -> Config:
+    if attach:
+        return config_of(config)
+    return config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -113,11 +150,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
+    """The scenario files; in folders those that say what they are, so that bases and lists are left out."""
     found = [
         file
         for path in given
-        for file in (sorted(path.rglob("*.yaml")) if path.is_dir() else [path])
-        if file.name != "known-gaps.yaml"
+        for file in (filter(_is_scenario, sorted(path.rglob("*.yaml"))) if path.is_dir() else [path])
     ]
     if not found:
         raise ConfigError(
@@ -126,80 +163,65 @@ def _files(given: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _play_all(
-    files: Sequence[Path],
-    *,
-    variables: dict[str, str],
-    config: Path | None,
-    seed: int | None,
-    json_file: Path | None,
-    junit: Path | None,
-    html: Path | None,
-    attach: bool,
-) -> None:
-    from simulator.scenario import load
+def _is_scenario(file: Path) -> bool:
+    return file.name != "known-gaps.yaml" and "base" not in file.parent.parts
 
-    if attach:
-        settings = config_of(config)
-    else:
-        settings = config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
-    scenarios = [load(file, overrides=variables, seed=seed) for file in files]
-    for scenario in scenarios:
-        _refuse_unbuilt(scenario.path, scenario.clock.mode, speed=scenario.clock.speed)
-    results: list[Result] = []
-    for scenario in scenarios:
+
+def _play_apart(jobs: "Sequence[Job]", settings: Config) -> "list[Outcome]":
+    from thingstorm.runtime.batch import play_apart
+
+    if not jobs:
+        return []
+    outcomes = []
+    with choose_progress(len(jobs)) as progress:
+        for outcome in play_apart(jobs, settings):
+            outcomes.append(outcome)
+            progress.done(outcome.job.title, outcome.result)
+    return outcomes
+
+
+def _play_here(jobs: "Sequence[Job]", settings: Config, *, attach: bool) -> "list[Outcome]":
+    from thingstorm.report.story import tell
+    from thingstorm.runtime.batch import play_job
+
+    outcomes = []
+    for job in jobs:
         with choose_display() as display:
-            result, record = anyio.run(partial(_play, scenario, settings, display, attach=attach))
-        results.append(result)
-        _tell(result, record)
-        _write_html(html, result, record, several=len(files) > 1)
-    _write_results(results, json_file=json_file, junit=junit)
-    if failed := [result.scenario for result in results if not result.passed]:
+            work = partial(play_job, job, settings, emit=display.emit, refresh=display.refresh, attach=attach)
+            outcomes.append(anyio.run(work))
+        tell(outcomes[-1].result, outcomes[-1].record)
+    return outcomes
+
+
+def _finish(outcomes: "Sequence[Outcome]", files: _Files) -> None:
+    """Write what was asked for, sum up, and fail if something failed. Raises ExpectationFailed."""
+    from thingstorm.report.summary import summarise
+
+    _write(outcomes, files)
+    if len(outcomes) > 1:
+        summarise([outcome.result for outcome in outcomes])
+    if failed := [outcome.job.title for outcome in outcomes if not outcome.result.passed]:
         raise ExpectationFailed(
             f"failed: {', '.join(failed)}", fix="see the expectations above; --html draws the run"
         )
 
 
-async def _play(scenario: Any, settings: Any, display: Display, *, attach: bool) -> tuple[Result, Record]:
-    from thingstorm.report.expectations import conclude
-    from thingstorm.runtime.play import here, play, there
-    from thingstorm.runtime.signals import stop_on_signal
-
-    target = there(settings) if attach else here(settings)
-    async with stop_on_signal() as stop:
-        record = await play(
-            scenario,
-            target,
-            emit=display.emit,
-            refresh=display.refresh,
-            stop=stop,
-            drain_seconds=settings.drain_seconds,
-        )
-    return conclude(scenario, record, path="aws", clock="wall"), record
-
-
-def _tell(result: Result, record: Record) -> None:
-    from thingstorm.report.story import tell
-
-    tell(result, record)
-
-
-def _write_html(target: Path | None, result: Result, record: Record, *, several: bool) -> None:
-    if target is None:
-        return
-    from thingstorm.report.html import render_html
-
-    file = target.with_stem(f"{target.stem}-{result.scenario}") if several else target
-    file.write_text(render_html(result, record), encoding="utf-8")
-    typer.echo(f"report: {file.resolve().as_uri()}")
-
-
-def _write_results(results: Sequence[Result], *, json_file: Path | None, junit: Path | None) -> None:
-    if json_file is not None:
-        json_file.write_text(
-            json.dumps([result.as_json() for result in results], indent=1) + "\n", encoding="utf-8"
-        )
-    if junit is not None:
+def _write(outcomes: "Sequence[Outcome]", files: _Files) -> None:
+    results = [outcome.result for outcome in outcomes]
+    if files.json is not None:
+        told = [result.as_json() for result in results]
+        files.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if files.junit is not None:
         from thingstorm.report.junit import render_junit
 
-        junit.write_text(render_junit(results), encoding="utf-8")
+        files.junit.write_text(render_junit(results), encoding="utf-8")
+    if files.dataset is not None:
+        from thingstorm.report.dataset import write_dataset
+
+        count = write_dataset(files.dataset, [(one.result, one.record) for one in outcomes])
+        typer.echo(f"data set: {count:,} messages in {files.dataset}")
+    if files.html is not None:
+        from thingstorm.report.html import render_html
+
+        files.html.write_text(render_html([(one.result, one.record) for one in outcomes]), encoding="utf-8")
+        typer.echo(f"report: {files.html.resolve().as_uri()}")

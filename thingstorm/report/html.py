@@ -26,24 +26,75 @@ svg { width: 100%; height: auto; } text { fill: currentColor; font-size: 11px; }
 """
 
 
-def render_html(result: Result, record: Record) -> str:
-    """The page as text."""
-    state = '<span class="ok">passed</span>' if result.passed else '<span class="bad">failed</span>'
+def render_html(runs: Sequence[tuple[Result, Record]]) -> str:
+    """The page of one run, or of several with a table of them on top."""
+    title = runs[0][0].scenario if len(runs) == 1 else f"{len(runs)} scenarios"
+    passed = sum(result.passed for result, _ in runs)
+    top = f"<h1>{passed} of {len(runs)} scenarios passed</h1>{_overview(runs)}" if len(runs) > 1 else ""
+    sections = "".join(_section(result, record) for result, record in runs)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>thingstorm: {escape(result.scenario)}</title><style>{_STYLE}</style></head><body>
-<h1>{escape(result.scenario)}: {state}</h1>
+<title>thingstorm: {escape(title)}</title><style>{_STYLE}</style></head><body>
+{top}{sections}</body></html>
+"""
+
+
+def _section(result: Result, record: Record) -> str:
+    """Everything about one run."""
+    return f"""<h1 id="{_anchor(result)}">{escape(result.scenario)}: {_state(result)}</h1>
 <p>seed {result.seed}, path {escape(result.path)}, clock {escape(result.clock)}, {result.wall_seconds:.1f} s</p>
-<h2>Traffic, phases and verdicts</h2>{_chart(record)}
+<h2>Traffic, phases and verdicts</h2>{_chart(record)}{_confidence(record)}
 <h2>Phases</h2>{_phases(result)}
 <h2>What the model said</h2>{_sentences(record)}
 <h2>Ledger</h2>{_table(["hop", "messages"], [[k, str(v)] for k, v in result.as_json()["ledger"].items()])}
-<p>lost {result.overall.lost}, duplicates {result.overall.duplicates}, dead letters {result.overall.dead_letters};
-data latency p50 {result.latency.data_p50_ms:.0f} ms, p95 {result.latency.data_p95_ms:.0f} ms;
-verdict p95 {result.latency.verdict_p95_ms:.0f} ms</p>
+<p>lost {result.overall.lost}, duplicates {result.overall.duplicates}, dead letters {result.overall.dead_letters}</p>
+{_latency(record)}
 <h2>Expectations</h2>{_expectations(result)}
-</body></html>
 """
+
+
+def _state(result: Result) -> str:
+    return '<span class="ok">passed</span>' if result.passed else '<span class="bad">failed</span>'
+
+
+def _anchor(result: Result) -> str:
+    return escape(f"{result.scenario}-{result.seed}", quote=True)
+
+
+def _overview(runs: Sequence[tuple[Result, Record]]) -> str:
+    lines = "".join(
+        f'<tr><td><a href="#{_anchor(result)}">{escape(result.scenario)}</a></td><td>{result.seed}</td>'
+        f"<td>{_state(result)}</td><td>{sum(bool(one.gap) for one in result.expectations) or ''}</td>"
+        f"<td>{escape(', '.join(f'{one.id}: {one.verdict}' for one in result.phases))}</td></tr>"
+        for result, _ in runs
+    )
+    head = "<tr><th>scenario</th><th>seed</th><th></th><th>known gaps</th><th>verdicts</th></tr>"
+    return f"<table>{head}{lines}</table>"
+
+
+def _latency(record: Record) -> str:
+    """Milliseconds of every hop as bars; nothing where the clock was virtual."""
+    bars: list[tuple[str, float | None, float]] = [(one.hop, one.p50_ms, one.p95_ms) for one in record.hops]
+    bars.append(("window to verdict", None, record.latency.verdict_p95_ms))
+    longest = max((high for _, _, high in bars), default=0.0)
+    if not longest or not record.hops:
+        return ""
+    rows = []
+    for place, (hop, middle, high) in enumerate(bars):
+        top, width = 22 * place, (WIDTH - 340) * high / longest
+        half = (
+            f'<rect x="170" y="{top + 4}" width="{(WIDTH - 340) * middle / longest:.1f}" height="14" fill="#3a7bd5"/>'
+            if middle is not None
+            else ""
+        )
+        told = f"p50 {middle:.0f}, p95 {high:.0f} ms" if middle is not None else f"p95 {high:.0f} ms"
+        rows.append(
+            f'<text x="0" y="{top + 15}">{escape(hop)}</text>'
+            f'<rect x="170" y="{top + 4}" width="{width:.1f}" height="14" fill="#3a7bd5" opacity="0.35"/>{half}'
+            f'<text x="{176 + width:.1f}" y="{top + 15}">{told}</text>'
+        )
+    return f"""<h2>Latency</h2><svg viewBox="0 0 {WIDTH} {22 * len(bars) + 6}" role="img"
+aria-label="latency of every hop">{"".join(rows)}</svg>"""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -94,8 +145,34 @@ def _sentences(record: Record) -> str:
 
 
 def _expectations(result: Result) -> str:
-    rows = [[e.name, e.expected, e.seen, "passed" if e.passed else "failed"] for e in result.expectations]
+    rows = [
+        [
+            one.name,
+            one.expected,
+            one.seen,
+            "passed" if one.passed else f"known gap: {one.gap}" if one.gap else "failed",
+        ]
+        for one in result.expectations
+    ]
     return _table(["expectation", "expected", "seen", ""], rows)
+
+
+def _confidence(record: Record) -> str:
+    """How sure the model was of every verdict that was not normal, as bars over the same time."""
+    span = max(1, record.ended_at - record.started_at)
+    height = 60
+    bars = []
+    for verdict in record.verdicts:
+        if verdict.kind != "normal":
+            x = MARGIN + (WIDTH - 2 * MARGIN) * min(1.0, max(0.0, (verdict.at - record.started_at) / span))
+            tall = (height - 20) * verdict.confidence
+            bars.append(
+                f'<rect x="{x - 2:.1f}" y="{height - tall:.1f}" width="3" height="{tall:.1f}" '
+                f'fill="{_VERDICTS[verdict.kind]}"><title>{escape(verdict.kind)} {verdict.confidence:.2f}</title></rect>'
+            )
+    label = f'<text x="{MARGIN}" y="12">confidence of verdicts, 0 to 1</text>'
+    return f"""<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="confidence of verdicts">{label}
+<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{height}" y2="{height}" stroke="currentColor"/>{"".join(bars)}</svg>"""
 
 
 def _chart(record: Record) -> str:

@@ -1,5 +1,7 @@
 """What a run leaves behind, and the JSON result made of it (`thingstorm run --json`)."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -60,6 +62,15 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class HopLatency:
+    """Milliseconds that messages took for one part of the path."""
+
+    hop: str
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class SqlAnswer:
     """What an `expect.sql` query returned: rows as dicts, or the error it ended with."""
 
@@ -72,7 +83,8 @@ class SqlAnswer:
 class Record:
     """Everything that a played scenario left behind.
 
-    `traffic` is (second, messages received) for the chart; `alerts_received` what lay in the security team's queue.
+    `traffic` is (second, messages received) for the chart; `alerts_received` what lay in the security team's queue;
+    `messages` the rows of a labelled data set, if one was asked for.
     """
 
     started_at: Nanoseconds
@@ -88,6 +100,8 @@ class Record:
     answers: tuple[SqlAnswer, ...] = ()
     traffic: tuple[tuple[Nanoseconds, int], ...] = ()
     alerts_received: int = 0
+    messages: tuple[dict[str, Any], ...] = ()
+    hops: tuple[HopLatency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +123,13 @@ class PhaseResult:
 
 @dataclass(frozen=True, slots=True)
 class ExpectationResult:
-    """One expectation: what was expected, what was seen."""
+    """One expectation: what was expected, what was seen; `gap` is why it is known to fail."""
 
     name: str
     passed: bool
     expected: str
     seen: str
+    gap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,4 +160,11 @@ class Result:
     expectations: tuple[ExpectationResult, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "hash": self.hash()}
+
+    def hash(self) -> str:
+        """Of everything that a seed decides: equal for equal runs on the virtual clock."""
+        told = asdict(self)
+        for name in ("wall_seconds", "latency"):
+            del told[name]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

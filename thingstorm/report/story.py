@@ -32,6 +32,8 @@ def tell(result: Result, record: Record) -> None:
     )
     for expectation in result.expectations:
         mark = "[green]ok    [/]" if expectation.passed else "[bold red]FAILED[/]"
+        if expectation.gap:
+            mark = "[yellow]gap   [/]"
         console.print(
             f"  {mark} {expectation.name}: expected {expectation.expected}, seen {expectation.seen}"
         )

@@ -28,6 +28,7 @@ from simulator.scenario import Scenario, SqlExpect
 from thingstorm.config import Config
 from thingstorm.report.record import Latency, Ledger, PhaseSpan, Record, SqlAnswer
 from thingstorm.runtime.direct_transport import DirectTransport
+from thingstorm.runtime.exporting import messages_since
 from thingstorm.runtime.ledger import losses
 from thingstorm.runtime.play import answer
 from thingstorm.runtime.refresh import Refresh
@@ -50,7 +51,15 @@ YIELD_STEPS = 20
 class DirectPlay:
     """One scenario on the direct path. Call `run` once."""
 
-    def __init__(self, scenario: Scenario, config: Config, *, emit: Emit, refresh: Refresh) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        config: Config,
+        *,
+        emit: Emit,
+        refresh: Refresh,
+        with_messages: bool = False,
+    ) -> None:
         """Raises ConfigError for rules that the direct path cannot run."""
         self._scenario = scenario
         self._emit = emit
@@ -73,6 +82,7 @@ class DirectPlay:
         self._alerts = _Alerts()
         self._view = DuckDBView(None, memory_limit=config.view.memory_limit, threads=1)
         self._over = False
+        self._with_messages = with_messages
         model = config.model
         self._model = VerdictLoop(
             view=self._view,
@@ -205,6 +215,7 @@ class DirectPlay:
             answers=tuple([await self._answer(query) for query in self._scenario.expect.sql]),
             traffic=await self._traffic(started_at),
             alerts_received=self._alerts.received,
+            messages=await messages_since(self._query, started_at) if self._with_messages else (),
         )
 
     def _ledger(self, viewed: int) -> Ledger:
@@ -274,12 +285,14 @@ async def play_direct(
     refresh: Refresh,
     stop: anyio.Event,
     speed: float | None = None,
+    with_messages: bool = False,
 ) -> Record:
     """Play a scenario on the direct path: virtual clock, or the wall clock `speed` times as fast.
 
     Raises ConfigError for rules that it cannot run, Interrupted when `stop` is set.
     """
-    return await DirectPlay(scenario, config, emit=emit, refresh=refresh).run(stop=stop, speed=speed)
+    player = DirectPlay(scenario, config, emit=emit, refresh=refresh, with_messages=with_messages)
+    return await player.run(stop=stop, speed=speed)
 
 
 __all__: Sequence[str] = ("DirectPlay", "play_direct")

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from contracts.clock import Clock
 from contracts.errors import ConfigError
 from contracts.messages import FLEET, MILLISECOND, Nanoseconds, Verdict
 from contracts.ports import Emit
@@ -17,6 +18,7 @@ from simulator.scenario import Scenario, SqlExpect
 from thingstorm.config import Config
 from thingstorm.report.record import Latency, PhaseSpan, Record, SqlAnswer
 from thingstorm.runtime.counting import Counts, alerts_received, count, hops, quiet
+from thingstorm.runtime.exporting import hop_latencies, messages_since
 from thingstorm.runtime.ledger import losses, settle
 from thingstorm.runtime.refresh import Refresh, refreshing
 from thingstorm.runtime.remote_target import RemoteTarget
@@ -44,7 +46,14 @@ Open = Callable[[Emit], AbstractAsyncContextManager[Target]]
 
 
 async def play(
-    scenario: Scenario, target: Open, *, emit: Emit, refresh: Refresh, stop: anyio.Event, drain_seconds: float
+    scenario: Scenario,
+    target: Open,
+    *,
+    emit: Emit,
+    refresh: Refresh,
+    stop: anyio.Event,
+    drain_seconds: float,
+    with_messages: bool = False,
 ) -> Record:
     """Play the fleet and the timeline; wait until the path is quiet; record; stop.
 
@@ -85,6 +94,8 @@ async def play(
             await settle(quiet(stack, before), within=_settle_seconds(scenario))
             await stack.flush()
         record = await _record(stack, simulator, scenario, before, ended_at)
+        if with_messages:
+            record = replace(record, messages=await messages_since(stack.query, simulator.started_at))
         emit("stopping", {})
     return replace(record, wall_seconds=round(time.monotonic() - began, 1))
 
@@ -111,12 +122,12 @@ def _settle_seconds(scenario: Scenario) -> float:
     return SETTLE_SECONDS + (MAX_RECEIVES * VISIBILITY_SECONDS if retried else 0)
 
 
-def here(config: Config) -> Open:
-    """A stack of our own, in this process."""
+def here(config: Config, *, clock: Clock | None = None) -> Open:
+    """A stack of our own, in this process, on this clock."""
 
     @asynccontextmanager
     async def open_target(emit: Emit) -> AsyncIterator[Target]:
-        async with running(config, emit=emit) as stack:
+        async with running(config, emit=emit, clock=clock) as stack:
             yield LocalTarget(stack)
 
     return open_target
@@ -198,6 +209,7 @@ async def _record(
         answers=tuple([await answer(stack.query, query) for query in scenario.expect.sql]),
         traffic=await _traffic(stack, began),
         alerts_received=await alerts_received(stack),
+        hops=await hop_latencies(stack.query, began),
     )
 
 

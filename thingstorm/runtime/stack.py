@@ -14,7 +14,7 @@ from analytics.api import create_app
 from analytics.api_server import ApiServer
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
-from contracts.clock import SystemClock
+from contracts.clock import Clock, SystemClock
 from contracts.ports import Emit, Health, Service
 from pipeline.aws.emulator import Emulator
 from pipeline.aws.provision import Resources, provision
@@ -65,7 +65,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def running(config: Config, *, emit: Emit) -> AsyncIterator[Stack]:
+async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> AsyncIterator[Stack]:
     """The stack, ready. Raises ConfigError before anything starts, BackendError when a part fails."""
     check_names(config)
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
@@ -74,7 +74,7 @@ async def running(config: Config, *, emit: Emit) -> AsyncIterator[Stack]:
         endpoint = emulators[0].endpoint if emulators else config.aws.endpoint
         factory = ClientFactory(backend=config.aws.backend, endpoint=endpoint, region=config.aws.region)
         resources = await to_thread.run_sync(lambda: provision(factory, prefix=config.aws.prefix))
-        cloud = Cloud(config, factory, resources, SystemClock())
+        cloud = Cloud(config, factory, resources, clock or SystemClock())
         stack, services = _build(cloud, rules, emit, emulators, endpoint)
         async with supervise(services, drain_seconds=config.drain_seconds):
             if stack.broker.cannot:
