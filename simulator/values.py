@@ -209,4 +209,14 @@ _COMPARISON_SCHEMA = {
     "description": "A number (equality) or one comparison, for example {lte: 60s}.",
 }
 
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "duration": _DURATION_SCHEMA,
+    "share": _SHARE_SCHEMA,
+    "clock_time": _CLOCK_SCHEMA,
+    "topic": _TOPIC_SCHEMA,
+    "topic_filter": _FILTER_SCHEMA,
+    "comparison": _COMPARISON_SCHEMA,
+}
+"""What JSON Schema says of the small values, by the name that `simulator.schema` gives them."""
+
 Compared = Annotated[Comparison, BeforeValidator(Comparison.of), WithJsonSchema(_COMPARISON_SCHEMA)]
