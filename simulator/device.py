@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from contracts.messages import MILLISECOND, SECOND, Nanoseconds
 
 from .effects import Effect, Extra, Spoof
-from .payloads import Generator, Json
+from .payloads import Generator, Json, linked
 from .schedule import Every
 from .values import fill
 
@@ -52,6 +52,7 @@ class Device:
     rng: random.Random
     generators: Mapping[str, Generator]
     due: Nanoseconds = 0
+    woke: Nanoseconds = 0
     sequence: int = 0
     effects: dict[str, Effect] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)
@@ -63,6 +64,15 @@ class Device:
     frozen: dict[str, Json] = field(default_factory=dict)
     sent_until: Nanoseconds = 0
     jobs: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.generators = linked(self.generators, device=self.number)
+
+    @property
+    def number(self) -> int:
+        """7 of `meter-0007`; 1 of an id without a number."""
+        digits = self.device_id.rpartition("-")[2]
+        return int(digits) if digits.isdecimal() else 1
 
     @property
     def wanted(self) -> bool:
@@ -150,11 +160,14 @@ class Device:
 
     def schedule_next(self, now: Nanoseconds) -> None:
         """Move `due` past `now`."""
-        self.due = now + self.every.gap(self.rng, self.rate_factor)
+        self.due = now + self.every.gap(self.rng, self.rate_factor, now, woke=self.woke)
 
     def start_at(self, now: Nanoseconds) -> None:
-        """Spread the first readings over one interval, so that devices do not march in step."""
-        self.due = now + int(self.every.mean * self.rng.random())
+        """Spread the first readings over one interval, so that devices do not march in step.
+
+        A device that sleeps wakes up with its first reading.
+        """
+        self.due = self.woke = now + int(self.every.spread * self.rng.random())
 
     def fill(self, template: str) -> str:
         """A topic template with `{device}` and `{type}` filled in."""

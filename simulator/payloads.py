@@ -1,117 +1,33 @@
-"""Value generators of a device's payload: seeded, and cheap enough for every message."""
+"""A device's payload: fields, each with one value generator."""
 
-import json
-import math
 import random
-import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, model_validator
 
-from contracts.messages import SECOND, Nanoseconds
-
-from .values import PositiveDuration
-
-Json: TypeAlias = Any
-Generator: TypeAlias = Callable[[Nanoseconds], Json]
-DAY: Nanoseconds = 86_400 * SECOND
+from .expression import Expression, linked
+from .generators import DAY, Daily, Decay, Generator, Json, JsonValue, Series, Sine, Spec, Walk
+from .recorded import Recorded
+from .values import nearest
 
 RESERVED = ("ts", "seq", "diag")
 """What every payload holds anyway: device clock, count, and the filler of behaviours that add bytes."""
 
-
-def _clock_time(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", value):
-        raise ValueError(f'{value!r} is no clock time: write "15:00", in quotes (YAML reads 15:00 as 900)')
-    return value
-
-
-def _json(value: Any) -> Any:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no JSON value: put dates in quotes") from None
-    return value
-
-
-ClockTime = Annotated[str, BeforeValidator(_clock_time)]
-JsonValue = Annotated[Any, AfterValidator(_json)]
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Walk(_Spec):
-    """A random walk: steps of at most `step`, held between `min` and `max`."""
-
-    start: float
-    step: float
-    min: float
-    max: float
-
-    @model_validator(mode="after")
-    def _begins_inside(self) -> "Walk":
-        if not self.min <= self.start <= self.max or self.step < 0:
-            raise ValueError(
-                "a walk starts between min and max, with a step of at least 0: "
-                f"start {self.start:g}, min {self.min:g}, max {self.max:g}, step {self.step:g}"
-            )
-        return self
-
-    def generator(self, rng: random.Random) -> Generator:
-        value = self.start
-
-        def next_value(_: Nanoseconds) -> float:
-            nonlocal value
-            value = min(self.max, max(self.min, value + rng.uniform(-self.step, self.step)))
-            return round(value, 3)
-
-        return next_value
-
-
-class Daily(_Spec):
-    """A daily curve with its highest point at `peak` (a quoted clock time, UTC), and noise of 5 % of `amplitude`."""
-
-    mean: float
-    amplitude: float
-    peak: ClockTime = "15:00"
-
-    def generator(self, rng: random.Random) -> Generator:
-        hours, minutes = self.peak.split(":")
-        peak = (int(hours) * 60 + int(minutes)) * 60 * SECOND
-
-        def next_value(now: Nanoseconds) -> float:
-            phase = 2 * math.pi * ((now - peak) % DAY) / DAY
-            return round(self.mean + self.amplitude * (math.cos(phase) + rng.gauss(0, 0.05)), 3)
-
-        return next_value
-
-
-class Sine(_Spec):
-    """A sine of any period."""
-
-    mean: float
-    amplitude: float
-    period: PositiveDuration
-
-    def generator(self, _: random.Random) -> Generator:
-        return lambda now: round(
-            self.mean + self.amplitude * math.sin(2 * math.pi * (now % self.period) / self.period), 3
-        )
-
-
-_SPECS: Mapping[str, type[Walk] | type[Daily] | type[Sine]] = {"walk": Walk, "daily": Daily, "sine": Sine}
+_SPECS = ("walk", "daily", "sine", "decay", "series", "expression", "recorded")
 KNOWN = (*_SPECS, "const", "choice")
 
 
-class Field(_Spec):
-    """One payload field: exactly one generator."""
+class Field(Spec):
+    """One payload field: exactly one generator. `const` is always the same, `choice` one of a list at random."""
 
     walk: Walk | None = None
     daily: Daily | None = None
     sine: Sine | None = None
+    decay: Decay | None = None
+    series: Series | None = None
+    expression: Expression | None = None
+    recorded: Recorded | None = None
     const: JsonValue = None
     choice: tuple[JsonValue, ...] | None = None
 
@@ -121,7 +37,7 @@ class Field(_Spec):
         if not isinstance(value, dict) or len(value) != 1:
             raise ValueError(f"a payload field has exactly one of {', '.join(KNOWN)}")
         ((name, spec),) = value.items()
-        if name in KNOWN and name != "const" and not spec:
+        if name in KNOWN and name != "const" and (spec is None or spec in ("", [], {})):
             raise ValueError(f"{name} is empty")
         return value
 
@@ -136,6 +52,24 @@ class Field(_Spec):
             return lambda _: rng.choice(choices)
         return lambda _: self.const
 
+    @property
+    def numeric(self) -> bool:
+        """Whether an expression can use it: numbers, perhaps with gaps, but no text."""
+        if self.series is not None:
+            values = self.series.values
+        elif self.recorded is not None:
+            values = self.recorded.values
+        elif self.choice is not None:
+            values = self.choice
+        else:
+            generated = any(getattr(self, name) is not None for name in _SPECS)
+            return generated or _is_number(self.const)
+        return all(value is None or _is_number(value) for value in values)
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
 
 def _no_reserved_name(fields: Mapping[str, Field]) -> Mapping[str, Field]:
     if taken := [name for name in fields if name in RESERVED]:
@@ -145,3 +79,37 @@ def _no_reserved_name(fields: Mapping[str, Field]) -> Mapping[str, Field]:
 
 Payload = Annotated[dict[str, Field], AfterValidator(_no_reserved_name)]
 """The fields of a group's payload, by name, in the order of the file."""
+
+
+def misuses(payload: Mapping[str, Field]) -> Iterator[tuple[str, str, str]]:
+    """Names that an expression of the payload cannot use: the field, what is wrong, and how to mend it."""
+    for place, (name, field) in enumerate(payload.items()):
+        if field.expression is None:
+            continue
+        usable = [before for before in list(payload)[:place] if payload[before].numeric]
+        used = field.expression.compiled
+        for word, column in used.fields.items():
+            if word not in usable:
+                yield (
+                    name,
+                    f"column {column}: {_why_not(word, payload)}",
+                    nearest(word, usable, what="it can use"),
+                )
+        for word, column in used.words.items():
+            if word in payload:
+                yield (
+                    name,
+                    f"column {column}: '{word}' is a field and a word of expressions",
+                    "rename the field",
+                )
+
+
+def _why_not(used: str, payload: Mapping[str, Field]) -> str:
+    if used not in payload:
+        return f"there is no field '{used}'"
+    if not payload[used].numeric:
+        return f"the field '{used}' is no number"
+    return f"the field '{used}' does not stand before it"
+
+
+__all__ = ["DAY", "KNOWN", "Field", "Generator", "Json", "Payload", "linked", "misuses"]

@@ -18,23 +18,38 @@ MAX_DEPTH = 50
 """The format is eight levels deep; Python's own stack ends at some 300 levels of YAML."""
 
 
+_NO_VALUE = (ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for scalars whose tag does not fit them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands."""
+
+    file: str
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The values of a file, and the line of every key path."""
+    """The values of a file and of those it extends, and the place of every key path."""
 
     file: str
     values: Any
-    lines: Mapping[KeyPath, int]
+    places: Mapping[KeyPath, Place]
+    note: str = ""
+    """What else to say in each error: the cell of a matrix that is being read."""
 
-    def line(self, path: KeyPath) -> int:
-        """The line of the path, or of the nearest part of it that stands in the file."""
-        while path not in self.lines and path:
+    def place(self, path: KeyPath) -> Place:
+        """The place of the path, or of the nearest part of it that stands in a file."""
+        while path not in self.places and path:
             path = path[:-1]
-        return self.lines.get(path, 1)
+        return self.places.get(path, Place(self.file, 1))
 
     def error(self, what: str, *, at: KeyPath, fix: str) -> BadScenario:
         """The error for something wrong at a key path."""
-        return BadScenario(what, file=self.file, line=self.line(at), fix=fix)
+        place = self.place(at)
+        return BadScenario(f"{what}{self.note}", file=place.file, line=place.line, fix=fix)
 
 
 def read(path: Path) -> Document:
@@ -57,6 +72,9 @@ def read(path: Path) -> Document:
         line = mark.line + 1 if mark else 1
         what = f"not valid YAML: {error.problem or error.context}"
         raise BadScenario(what, file=file, line=line, fix="check indentation, quotes and brackets") from None
+    except (ValueError, OverflowError) as error:  # "\\UFFFFFFFF", which no mark comes with
+        what = f"not valid YAML: {error}"
+        raise BadScenario(what, file=file, line=1, fix="check what follows each backslash") from None
     except RecursionError:
         raise BadScenario("nested too deeply", file=file, line=1, fix="a scenario has eight levels") from None
 
@@ -69,7 +87,7 @@ def _parse(file: str, text: str) -> Document:
         values = walk.values(node, ()) if node is not None else None
     finally:
         loader.dispose()
-    return Document(file, values, walk.lines)
+    return Document(file, values, walk.places)
 
 
 @dataclass(slots=True)
@@ -78,12 +96,12 @@ class _Walk:
 
     file: str
     loader: yaml.SafeLoader
-    lines: dict[KeyPath, int] = field(default_factory=dict)
+    places: dict[KeyPath, Place] = field(default_factory=dict)
     seen: int = 0
 
     def values(self, node: yaml.Node, path: KeyPath) -> Any:
         line = node.start_mark.line + 1
-        self.lines.setdefault(path, line)
+        self.places.setdefault(path, Place(self.file, line))
         self.seen += 1
         if self.seen > MAX_VALUES or len(path) > MAX_DEPTH:  # also what an alias of itself comes to
             raise self._error("too much, or an alias of itself", line, fix="write the values out")
@@ -99,19 +117,27 @@ class _Walk:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self._error("a key is a list or a mapping", line, fix="write a word as the key")
-            key = str(key_node.value)
+            key = self._text(str(key_node.value), line)
             if key in values:
                 raise self._error(f"'{key}' stands twice", line, fix="remove one of the two")
-            self.lines[(*path, key)] = line
+            self.places[(*path, key)] = Place(self.file, line)
             values[key] = self.values(value_node, (*path, key))
         return values
 
     def _scalar(self, node: yaml.Node) -> Any:
+        line = node.start_mark.line + 1
         try:
-            return self.loader.construct_object(node, deep=True)
-        except ValueError as error:  # 2026-13-45 looks like a date and is none
-            line = node.start_mark.line + 1
-            raise self._error(f"'{node.value}': {error}", line, fix="write text in quotes") from None
+            value = self.loader.construct_object(node, deep=True)
+        except _NO_VALUE as error:  # 2026-13-45 looks like a date and is none; !!int of nothing
+            what = f"'{node.value}' is no value: {error}"
+            raise self._error(what, line, fix="write text in quotes") from None
+        return self._text(value, line) if isinstance(value, str) else value
+
+    def _text(self, text: str, line: int) -> str:
+        """Refuses the halves of surrogate pairs that escapes can make: they are in no UTF-8."""
+        if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+            return text
+        raise self._error(f"{text!r} holds half a character", line, fix="write the character itself")
 
     def _error(self, what: str, line: int, *, fix: str) -> BadScenario:
         return BadScenario(what, file=self.file, line=line, fix=fix)

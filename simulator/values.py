@@ -1,13 +1,14 @@
 """The small values of a scenario file: durations, shares, clock times, topics and comparisons."""
 
+import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from contracts.messages import SECOND, Nanoseconds
 
@@ -47,9 +48,22 @@ def share(value: Any) -> float:
     """A share from `20%` or a number of 0 to 1. Raises ValueError."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,6}(\.\d{1,6})?%", value):
         return float(value[:-1]) / 100
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    if (number := _finite(value)) is not None:
+        return number
     raise ValueError(f"{value!r} is no share: write 20% or 0.2")
+
+
+def clock_time(value: Any) -> str:
+    """A time of day, UTC, as quoted text. Raises ValueError."""
+    if not isinstance(value, str) or not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", value):
+        raise ValueError(f'{value!r} is no clock time: write "15:00", in quotes (YAML reads 15:00 as 900)')
+    return value
+
+
+def since_midnight(clock: str) -> Nanoseconds:
+    """Nanoseconds from midnight to a clock time."""
+    hours, minutes = clock.split(":")
+    return (int(hours) * 60 + int(minutes)) * 60 * SECOND
 
 
 def topic(value: Any) -> str:
@@ -85,11 +99,48 @@ def fill(template: str, *, device: str, kind: str) -> str:
     return template.replace("{device}", device).replace("{type}", kind)
 
 
-Duration = Annotated[Nanoseconds, BeforeValidator(duration)]
-PositiveDuration = Annotated[Nanoseconds, BeforeValidator(positive_duration)]
-Share = Annotated[float, BeforeValidator(share)]
-Topic = Annotated[str, BeforeValidator(topic)]
-TopicFilter = Annotated[str, BeforeValidator(topic_filter)]
+_DURATION_SCHEMA = {
+    "type": "string",
+    "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$",
+    "description": "A duration: 30s, 500ms, 5m or 2h.",
+}
+_SHARE_SCHEMA = {
+    "anyOf": [{"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,6})?%$"}, {"type": "number"}],
+    "description": "A share: 20% or 0.2.",
+}
+_CLOCK_SCHEMA = {
+    "type": "string",
+    "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$",
+    "description": 'A time of day, UTC, in quotes: "15:00".',
+}
+_TOPIC_SCHEMA = {
+    "type": "string",
+    "pattern": r"^([^+#{}\u0000]|\{(device|type)\})+$",
+    "description": "A topic to publish to; {device} and {type} are filled in.",
+}
+_FILTER_SCHEMA = {
+    "type": "string",
+    "pattern": r"^([^{}\u0000]|\{(device|type)\})+$",
+    "description": "A topic filter to subscribe to; {device} and {type} are filled in.",
+}
+
+
+def nearest(name: str, known: Iterable[str], *, what: str = "known") -> str:
+    """The fix for a word that nobody knows: the nearest known one, and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}{what}: {', '.join(names) or 'none'}"
+
+
+Duration = Annotated[Nanoseconds, BeforeValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
+PositiveDuration = Annotated[
+    Nanoseconds, BeforeValidator(positive_duration), WithJsonSchema(_DURATION_SCHEMA)
+]
+Share = Annotated[float, BeforeValidator(share), WithJsonSchema(_SHARE_SCHEMA)]
+ClockTime = Annotated[str, BeforeValidator(clock_time), WithJsonSchema(_CLOCK_SCHEMA)]
+Topic = Annotated[str, BeforeValidator(topic), WithJsonSchema(_TOPIC_SCHEMA)]
+TopicFilter = Annotated[str, BeforeValidator(topic_filter), WithJsonSchema(_FILTER_SCHEMA)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +178,45 @@ class Comparison:
 def _number(value: Any) -> float:
     if isinstance(value, str):
         return duration(value) / SECOND
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (number := _finite(value)) is None:
         raise ValueError(f"{value!r} is neither a number nor a duration")
-    return float(value)
+    return number
 
 
-Compared = Annotated[Comparison, BeforeValidator(Comparison.of)]
+def _finite(value: Any) -> float | None:
+    """A number as YAML gives it; None if it is no number, or beyond what a float holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+_COMPARED = {"anyOf": [{"type": "number"}, _DURATION_SCHEMA]}
+_COMPARISON_SCHEMA = {
+    "anyOf": [
+        *_COMPARED["anyOf"],
+        {
+            "type": "object",
+            "properties": dict.fromkeys(_OPERATORS, _COMPARED),
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
+    ],
+    "description": "A number (equality) or one comparison, for example {lte: 60s}.",
+}
+
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "duration": _DURATION_SCHEMA,
+    "share": _SHARE_SCHEMA,
+    "clock_time": _CLOCK_SCHEMA,
+    "topic": _TOPIC_SCHEMA,
+    "topic_filter": _FILTER_SCHEMA,
+    "comparison": _COMPARISON_SCHEMA,
+}
+"""What JSON Schema says of the small values, by the name that `simulator.schema` gives them."""
+
+Compared = Annotated[Comparison, BeforeValidator(Comparison.of), WithJsonSchema(_COMPARISON_SCHEMA)]

@@ -11,15 +11,29 @@ from .positions import Document, KeyPath
 _VARIABLE = re.compile(r"\$(\$|[A-Za-z_][A-Za-z0-9_]*)")
 
 
-def substitute(document: Document, overrides: Mapping[str, str]) -> dict[str, Any]:
+MAX_TEXT = 100_000
+"""No payload is larger; variables made of variables would double without end."""
+
+
+def declared_variables(document: Document) -> dict[str, Any]:
+    """The mapping under `vars`, as it stands there. Raises BadScenario."""
+    declared = document.values.get("vars") or {}
+    if isinstance(declared, dict):
+        return declared
+    raise document.error("vars is not a mapping", at=("vars",), fix="write vars: {name: value}")
+
+
+def substitute(
+    document: Document, overrides: Mapping[str, str], cell: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The values of a document with its variables filled in. Raises BadScenario.
 
     A variable may use those declared before it. SQL under `expect` is left alone: it has a `$` of its own.
+    `overrides` are texts of the command line, `cell` the values of one cell of a matrix.
     """
-    declared = document.values.get("vars") or {}
-    if not isinstance(declared, dict):
-        raise document.error("vars is not a mapping", at=("vars",), fix="write vars: {name: value}")
-    given = {name: _override(document, declared, name, text) for name, text in overrides.items()}
+    declared = declared_variables(document)
+    given = dict(cell or {})
+    given |= {name: _override(document, declared, name, text) for name, text in overrides.items()}
     variables: dict[str, Any] = {}
     for name, value in declared.items():
         if isinstance(value, dict | list):
@@ -61,5 +75,10 @@ def _fill(document: Document, value: Any, path: KeyPath, variables: Mapping[str,
             fix = f"declare it before: vars: {{{name}: ...}}; known: {known}; write $$ for a plain $"
             raise document.error(f"unknown variable ${name}", at=path, fix=fix)
     values = {**variables, "$": "$"}
-    whole = _VARIABLE.fullmatch(value)
-    return values[whole[1]] if whole else _VARIABLE.sub(lambda match: str(values[match[1]]), value)
+    if whole := _VARIABLE.fullmatch(value):
+        return values[whole[1]]
+    text = _VARIABLE.sub(lambda match: str(values[match[1]]), value)
+    if len(text) > MAX_TEXT:
+        what = f"a text of {len(text):,} characters comes of it"
+        raise document.error(what, at=path, fix=f"at most {MAX_TEXT:,}: use shorter variables")
+    return text
