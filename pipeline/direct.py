@@ -109,7 +109,10 @@ class DirectPath:
         if self._strikes("reorder"):
             self._dice.shuffle(batches)
         for batch in batches:
-            if self._strikes("handler_crash") or self._strikes("throttle"):
+            if self._strikes("throttle"):
+                queue.put_back(batch)  # the handler tries again until the table takes it
+                continue
+            if self._strikes("handler_crash"):
                 continue  # nothing is deleted: it is visible again after the timeout
             records = [_record(queue.lane, one.message_id, one.body) for one in batch]
             if self._strikes("reorder"):

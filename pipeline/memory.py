@@ -67,6 +67,13 @@ class MemoryQueue:
     def delete(self, message_id: str) -> None:
         self._hidden.pop(message_id, None)
 
+    def put_back(self, batch: list[Queued]) -> None:
+        """As if they had not been received: whoever took them is still trying."""
+        for one in reversed(batch):
+            del self._hidden[one.message_id]
+            one.receives -= 1
+            self._ready.appendleft(one)
+
     def pending(self) -> int:
         """Messages waiting or in flight."""
         return len(self._ready) + len(self._hidden)

@@ -104,7 +104,7 @@ def run(
 
     thingstorm run scenarios/demo.yaml --path aws --speed 2 --seed 11
     """
-    from simulator.scenario import load
+    from simulator.scenario import load_all
     from thingstorm.report.gaps import gaps_for
     from thingstorm.runtime.batch import plan
 
@@ -117,7 +117,7 @@ def run(
     jobs = [
         plan(
             file,
-            load(file, overrides=variables, seed=seed),
+            scenario,
             path="aws" if attach else path,
             clock=clock,
             speed=speed,
@@ -125,6 +125,7 @@ def run(
             with_messages=dataset is not None,
         )
         for file in _files(files)
+        for scenario in load_all(file, overrides=variables, seed=seed)
     ]
     settings = _settings(config, attach=attach)
     apart = [job for job in jobs if (job.path, job.clock) == ("direct", "virtual")] if len(jobs) > 1 else []
