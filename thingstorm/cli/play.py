@@ -196,7 +196,7 @@ def _play_here(jobs: "Sequence[Job]", settings: Config, *, attach: bool) -> "lis
 
 def _finish(outcomes: "Sequence[Outcome]", files: _Files) -> None:
     """Write what was asked for, sum up, and fail if something failed. Raises ExpectationFailed."""
-    from thingstorm.report.summary import summarise
+    from thingstorm.report.batch_table import summarise
 
     _write(outcomes, files)
     if len(outcomes) > 1:
