@@ -87,7 +87,7 @@ class ScenarioItem(pytest.Function):
         """The scenario file rather than the function that plays it."""
         return self.path, 0, self.name
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override] - as pytest.Function
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]  # as pytest.Function
         """What was expected and what was seen; a traceback only for what is no error of ours."""
         from contracts.errors import ThingstormError  # noqa: PLC0415 - see the top
 
