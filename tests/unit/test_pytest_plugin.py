@@ -15,6 +15,9 @@ from thingstorm import pytest_plugin
 from thingstorm.report.record import ExpectationResult, Latency, Ledger, Overall, Result
 from thingstorm.testing import Stack
 
+SLOW = ("xdist", "hypothesispytest", "unraisableexception")
+"""Plugins that take a second each when pytest runs inside of a large process."""
+
 SMALL = """\
 scenario: v1
 name: small
@@ -73,10 +76,8 @@ def write(pytester: pytest.Pytester, text: str = SMALL, *, name: str = "small") 
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    # its search for garbage takes a second in a process that holds the whole stack
-    return pytester.runpytest(
-        "-p", "no:xdist", "-p", "no:unraisableexception", "-W", "error", "-rs", *arguments
-    )
+    plugins = (argument for name in SLOW for argument in ("-p", f"no:{name}"))
+    return pytester.runpytest(*plugins, "-W", "error", "-rs", *arguments)
 
 
 def test_a_scenario_file_is_a_test_with_the_name_of_its_scenario(
