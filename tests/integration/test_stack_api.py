@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -241,6 +243,16 @@ def test_what_does_not_settle_and_what_dies_is_named(tmp_path: Path) -> None:
         stack.close()
     assert os.environ.get("AWS_ENDPOINT_URL") == outside
     stack.close()  # nothing is left to close
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = (Path(thingstorm.__file__).parents[1] / "docs/testing.md").read_text()
+    code = page.partition("## Without pytest")[2].partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == """[{'device_id': 'meter-1', 'payload': '{"power_w":400}'}]\n"""
 
 
 def _until_it_is_cut(device: DeviceClient) -> None:
