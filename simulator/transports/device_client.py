@@ -104,7 +104,7 @@ class DeviceClient:
         connection (as AWS IoT Core does when the policy forbids the topic), NotReady if it does not answer.
         """
         data = payload if isinstance(payload, bytes | str) else json.dumps(payload, separators=(",", ":"))
-        self._raise_if_lost(f"a message for {topic}")
+        self._raise_if_lost(f"the acknowledgement of a message for {topic}")
         try:
             sent = self._client.publish(topic, data, qos, retain=retain)
         except ValueError as error:
@@ -120,7 +120,7 @@ class DeviceClient:
 
         Raises ConfigError for a filter that MQTT does not have, BackendError when it is refused or the connection cut.
         """
-        self._raise_if_lost(f"a subscription to {topic_filter}")
+        self._raise_if_lost(f"the answer to its subscription to {topic_filter}")
         try:
             code, packet_id = self._client.subscribe(topic_filter, qos)
         except ValueError as error:
@@ -129,7 +129,7 @@ class DeviceClient:
                 fix="correct the topic filter",
             ) from None
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or packet_id is None:
-            raise self._cut(f"a subscription to {topic_filter}")
+            raise self._cut(f"the answer to its subscription to {topic_filter}")
         self._wait(lambda: packet_id in self._granted, f"the answer to its subscription to {topic_filter}")
         if any(reason.is_failure for reason in self._granted.pop(packet_id)):
             raise BackendError(
@@ -177,7 +177,7 @@ class DeviceClient:
 
     def _cut(self, what: str) -> BackendError:
         return BackendError(
-            f"{self.client_id} is not connected: {self._why_lost or 'it was closed'}; {what} is lost",
+            f"{self.client_id} is not connected: {self._why_lost or 'it was closed'}; missing: {what}",
             fix="see whether its policy allows the topic, whether it is in quarantine, or another has its client id",
         )
 
