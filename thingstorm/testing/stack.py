@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from contracts.errors import ConfigError, NotReady, ThingstormError
+from contracts.errors import BackendError, ConfigError, NotReady, ThingstormError
 from contracts.messages import Json
 from contracts.ports import Emit
 from simulator.scenario import Scenario, load
@@ -30,6 +30,9 @@ from thingstorm.runtime.target import LocalTarget, Target
 from thingstorm.testing.environment import EXPORTED
 
 T = TypeVar("T")
+
+LAST_WORD_SECONDS = 5.0
+"""When a part dies, the stack stops before it says which; a call that misses the part fails at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +171,8 @@ class Stack:
         """Run in the stack's loop and wait; a failure of the stack itself comes first."""
         life = self._opened()
         asked = life.portal.start_task_soon(work, *arguments)
-        either: list[Future[Any]] = [asked, life.ended]
         try:
-            wait(either, return_when=FIRST_COMPLETED)
-            if life.ended.done():
-                life.ended.result()
-            return asked.result()
+            return _first_failure_or_answer(asked, life.ended)
         except ThingstormError as error:
             if f"fix: {error.fix}" not in getattr(error, "__notes__", ()):
                 error.add_note(f"fix: {error.fix}")
@@ -187,6 +186,17 @@ class Stack:
         if not life.ended.done():
             life.portal.call(life.stop.set)
         life.ended.result()
+
+
+def _first_failure_or_answer(asked: Future[T], ended: Future[Any]) -> T:
+    """What was asked for. Raises what ended the stack rather than what that broke elsewhere."""
+    either: list[Future[Any]] = [asked, ended]
+    wait(either, return_when=FIRST_COMPLETED)
+    if asked.done() and isinstance(asked.exception(), BackendError):
+        wait([ended], LAST_WORD_SECONDS)
+    if ended.done():
+        ended.result()
+    return asked.result()
 
 
 async def _live(
