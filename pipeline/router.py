@@ -28,6 +28,9 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 """Seconds between tries: 0.1, 0.2, ... 5, each shortened at random by up to a half, so that retries spread."""
 
+_MAX_TARGETS: Final = 1_000
+"""Targets counted one by one. A template in a rule may name any number of them; the totals count them all."""
+
 _FULL_CALL: Final = 10
 """A batch of this many messages fills a call of SNS: no use in waiting for more."""
 
@@ -67,6 +70,7 @@ class Router:
         self._clock = clock or SystemClock()
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+        self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
         self._in_flight = self._most_in_flight = 0
         self._last_progress = 0
         self._waiting: dict[str, str] = {}  # why an action is tried again, by its name
@@ -107,11 +111,14 @@ class Router:
             detail="; ".join([*self._waiting.values(), *([self._failure] if self._failure else [])]),
             last_progress=self._last_progress,
             buffers=(self._stream.gauge(), batches),
-            counters=dict(self._counters),
+            counters={**self._counters, **self._by_target},
         )
 
     async def _take(self) -> tuple[Message, ...]:
         batch = await self._stream.get()
+        # from here on, not from when it is evaluated: a message must be seen in one of the two gauges at any time
+        self._in_flight += 1
+        self._most_in_flight = max(self._most_in_flight, self._in_flight)
         if len(batch) < _FULL_CALL and self._linger > 0:
             await anyio.sleep(self._linger)
             if self._stream.gauge().used:
@@ -119,8 +126,6 @@ class Router:
         return batch
 
     async def _carry(self, batch: tuple[Message, ...], places: anyio.Semaphore) -> None:
-        self._in_flight += 1
-        self._most_in_flight = max(self._most_in_flight, self._in_flight)
         failures: Failures = {}
         loads = self._route(batch, failures)
         await self._deliver_all(loads, failures)
@@ -160,7 +165,7 @@ class Router:
         while left.bodies:
             tries += 1
             retry, refused = await self._try(left)
-            self._counters[load.action.kind] += len(left.bodies) - len(retry) - len(refused)
+            self._count(load, len(left.bodies) - len(retry) - len(refused))
             for index, reason in refused.items():
                 failures.setdefault(left.origins[index], []).append(
                     (load.action.kind, load.action.resource, reason)
@@ -170,6 +175,11 @@ class Router:
                 await self._pause(tries)
         self._waiting.pop(load.action.name, None)
         self._last_progress = self._clock.now()
+
+    def _count(self, load: Load, delivered: int) -> None:
+        self._counters[load.action.kind] += delivered
+        if load.action.name in self._by_target or len(self._by_target) < _MAX_TARGETS:
+            self._by_target[load.action.name] += delivered
 
     async def _try(self, load: Load) -> tuple[tuple[int, ...], Mapping[int, str]]:
         """One delivery: the positions to try again, and those refused with the reason."""

@@ -4,6 +4,9 @@ import uuid
 
 import pytest
 
+pytest_plugins = ["pytester"]
+"""The tests of our own pytest plugin run pytest."""
+
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:

@@ -6,5 +6,20 @@ AWS calls, no features.
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thingstorm.testing import Stack
+
+__all__ = ["Stack", "__version__"]
 
 __version__ = version("thingstorm")
+
+
+def __getattr__(name: str) -> Any:
+    """`thingstorm.Stack` is imported when it is asked for: it brings every stage with it."""
+    if name == "Stack":
+        from thingstorm.testing import Stack  # noqa: PLC0415 - see above
+
+        return Stack
+    raise AttributeError(f"module 'thingstorm' has no attribute '{name}'")

@@ -107,6 +107,7 @@ async def test_bodies_reach_their_actions_and_everything_is_counted() -> None:
             7,
             7,
         ]
+        assert (counters["firehose archive"], counters["firehose other"]) == (5, 2)
         assert [counters[name] for name in ("failed", "retries", "rule_errors")] == [0, 0, 0]
         assert router.matches_by_rule == {"all": 5, "few": 2}
 
@@ -121,6 +122,31 @@ async def test_a_message_is_unfinished_until_its_action_took_it() -> None:
         sink.gate.set()
         await router.drain()
         assert stream.unfinished == 0
+
+
+async def test_a_message_is_seen_in_one_of_the_gauges_also_while_the_router_waits_for_more() -> None:
+    sink = Sink()
+    async with routing([rule("all", "SELECT * FROM '#'")], {"archive": sink}, linger=0.05) as (
+        router,
+        stream,
+        _,
+    ):
+        stream.offer(message(1))
+        while not sink.records:
+            assert sum(gauge.used for gauge in router.health().buffers) == 1
+            await anyio.sleep(0.001)
+        await router.drain()
+        assert sum(gauge.used for gauge in router.health().buffers) == 0
+
+
+async def test_targets_counted_one_by_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.router._MAX_TARGETS", 0)
+    sink = Sink()
+    async with routing([rule("all", "SELECT * FROM '#'")], {"archive": sink}) as (router, stream, _):
+        stream.offer(message(1))
+        await router.drain()
+        assert router.health().counters["firehose"] == 1
+        assert "firehose archive" not in router.health().counters
 
 
 async def test_batches_in_flight_are_bounded_and_then_the_stream_fills() -> None:

@@ -58,7 +58,7 @@ def hops(target: Target) -> list[Hop]:
     return [
         ("accepted", broker.counters["accepted"], f"{broker.detail.rpartition(', ')[2]}, {waiting} waiting"),
         ("routed", messages.counters["routed"], "by rules"),
-        ("queued", messages.counters["sns"], "SNS to SQS"),
+        ("queued", _queued(target), "SNS to SQS"),
         ("handled", worker.counters["deleted"], "DynamoDB"),
         ("viewed", synced.counters.get("telemetry_changes", 0), f"{synced.buffers[0].used} changes waiting"),
         ("archived", archive.counters["records"], f"{archive.counters['objects']} objects in S3"),
@@ -76,7 +76,7 @@ async def count(target: Target) -> Counts:
         refused=broker["refused"],
         throttled=broker["throttled"],
         routed=messages["routed"],
-        queued=messages["sns"],
+        queued=_queued(target),
         stored=await to_thread.run_sync(lambda: _stored(cloud)),
         viewed=int(row["n"]),
         distinct=int(row["d"]),
@@ -99,7 +99,10 @@ def quiet(target: Target, before: Counts) -> list[Quiet]:
 async def _streams(target: Target) -> str:
     await target.look()
     buffered = {gauge.name: gauge.used for gauge in _part(target, "broker").buffers}
-    return f"{buffered['messages']} messages wait for the rules" if buffered["messages"] else ""
+    if buffered["messages"]:
+        return f"{buffered['messages']} messages wait for the rules"
+    under_way = sum(gauge.used for gauge in _part(target, "router-messages").buffers)
+    return f"{under_way} batches are on their way from the rules to their actions" if under_way else ""
 
 
 async def _queues(cloud: Cloud) -> str:
@@ -114,11 +117,17 @@ async def _queues(cloud: Cloud) -> str:
 
 
 async def _view(target: Target, before: Counts) -> str:
-    queued = _part(target, "router-messages").counters["sns"] - before.queued
+    queued = _queued(target) - before.queued
     (row,) = await target.query("SELECT count(*) AS n FROM telemetry")
     stored = await to_thread.run_sync(lambda: _stored(target.cloud)) - before.stored
     viewed = int(row["n"]) - before.viewed
     return f"{queued} queued, {stored} stored, {viewed} in the view" if viewed < max(stored, queued) else ""
+
+
+def _queued(target: Target) -> int:
+    """What SNS took for the table: rules of the user's own may send the same message elsewhere as well."""
+    name = f"sns {target.cloud.resources.sns_topics['telemetry']}"
+    return _part(target, "router-messages").counters.get(name, 0)
 
 
 def _part(target: Target, name: str) -> Health:

@@ -1,0 +1,272 @@
+"""`Stack` and its devices, on one real stack for the whole file; a second one where a test breaks it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+
+import thingstorm
+from contracts.errors import BackendError, BadScenario, ConfigError, NotReady
+from simulator.transports.device_client import DeviceClient
+from thingstorm import Stack
+
+HOT = "arn:aws:sns:us-east-1:000000000000:hot"
+RULES = f"""\
+  too_hot:
+    sql: SELECT clientid() AS device, temp_c FROM 'dt/#' WHERE temp_c > 60
+    actions:
+      - sns: {{targetArn: "{HOT}", messageFormat: RAW}}
+"""
+SCENARIO = """\
+scenario: v1
+name: calm
+vars: {devices: 5}
+seed: 3
+path: aws
+duration: 6s
+fleet:
+  - group: lamp
+    count: $devices
+    topic: "dt/lamp/{device}/telemetry"
+    every: 500ms
+    payload: {temp_c: {const: 70}}
+train: {until: 4s}
+expect:
+  overall: {lost: 0, duplicates: 0, dead_letters: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """With a rule of the user's own beside the default ones."""
+    rules = tmp_path_factory.mktemp("own") / "rules.yaml"
+    rules.write_text((Path(thingstorm.__file__).parents[1] / "pipeline/rules.yaml").read_text() + RULES)
+    with Stack(settings=[f"pipeline.rules={rules}"]) as stack:
+        stack.boto("sns").create_topic(Name="hot")
+        yield stack
+
+
+def messages_of(stack: Stack, device_id: str) -> int:
+    (row,) = stack.sql("SELECT count(*) AS n FROM telemetry WHERE device_id = $device", {"device": device_id})
+    return int(row["n"])
+
+
+def test_what_a_device_published_is_in_the_view_once_the_stack_has_settled(stack: Stack, unique: str) -> None:
+    with stack.mqtt(unique) as device:
+        for number in range(50):
+            device.publish(f"dt/lamp/{unique}/telemetry", {"temp_c": 20, "n": number})
+    stack.settle()
+    assert messages_of(stack, unique) == 50
+
+
+@pytest.mark.parametrize("payload", [b'{"temp_c": 1}', '{"temp_c": 1}', {"temp_c": 1}])
+def test_a_payload_is_bytes_text_or_json(stack: Stack, unique: str, payload: bytes | str) -> None:
+    with stack.mqtt(unique) as device:
+        device.publish(f"dt/lamp/{unique}/telemetry", payload, qos=0)
+        device.publish(f"dt/lamp/{unique}/telemetry", payload, qos=1)
+    stack.settle()
+    rows = stack.sql(
+        "SELECT DISTINCT payload->>'temp_c' AS t FROM telemetry WHERE device_id = $d", {"d": unique}
+    )
+    assert rows == [{"t": "1"}]
+    assert messages_of(stack, unique) == 2
+
+
+def test_a_rule_that_sends_the_same_message_elsewhere_too_does_not_keep_it_from_settling(
+    stack: Stack, unique: str
+) -> None:
+    sns, sqs = stack.boto("sns"), stack.boto("sqs")
+    url = sqs.create_queue(QueueName=unique)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    subscription = {"RawMessageDelivery": "true"}
+    sns.subscribe(TopicArn=HOT, Protocol="sqs", Endpoint=arn, Attributes=subscription)
+    with stack.mqtt(unique) as device:
+        for temperature in (20, 61, 62):
+            device.publish(f"dt/lamp/{unique}/telemetry", {"temp_c": temperature})
+    stack.settle()
+    told = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    bodies = sorted((json.loads(one["Body"]) for one in told), key=lambda body: int(body["temp_c"]))
+    assert bodies == [{"device": unique, "temp_c": 61}, {"device": unique, "temp_c": 62}]
+    assert messages_of(stack, unique) == 3
+
+
+def test_a_scenario_is_played_against_this_stack(stack: Stack, tmp_path: Path) -> None:
+    """Twice, the second time with another seed and variable: what is counted is what came since its start."""
+    (tmp_path / "calm.yaml").write_text(SCENARIO)
+    first = stack.run(tmp_path / "calm.yaml")
+    second = stack.run(tmp_path / "calm.yaml", seed=4, variables={"devices": "3"})
+    assert (first.passed, first.seed, first.path) == (True, 3, "aws")
+    assert (second.passed, second.seed) == (True, 4)
+    assert first.ledger.published > second.ledger.published > 0
+    assert second.ledger.viewed == second.ledger.queued == second.ledger.published
+    assert messages_of(stack, "lamp-0005") < messages_of(stack, "lamp-0001")
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "told"),
+    [
+        ("duratoin: 6s", BadScenario, r"calm.yaml:6: unknown key 'duratoin'"),
+        ("clock: {speed: 60}\nduration: 6s", ConfigError, "a stack lives in real time"),
+    ],
+)
+def test_a_scenario_that_cannot_be_played_is_refused(
+    stack: Stack, tmp_path: Path, changed: str, error: type[ConfigError], told: str
+) -> None:
+    (tmp_path / "calm.yaml").write_text(SCENARIO.replace("duration: 6s", changed))
+    with pytest.raises(error, match=told):
+        stack.run(tmp_path / "calm.yaml")
+
+
+def test_clients_that_know_nothing_of_the_stack_find_its_aws_services(stack: Stack, unique: str) -> None:
+    boto3.client("sqs").create_queue(QueueName=unique)
+    assert any(unique in url for url in stack.boto("sqs").list_queues()["QueueUrls"])
+    assert os.environ["AWS_ENDPOINT_URL"] == stack.endpoint == stack.addresses["aws"]
+
+
+def test_the_addresses_are_those_of_the_running_parts(stack: Stack) -> None:
+    assert {"mqtt", "mqtts", "websocket", "aws", "api", "page"} <= set(stack.addresses)
+    with urllib.request.urlopen(f"{stack.addresses['api']}/healthz", timeout=5) as answer:
+        assert answer.status == 200
+    host, _, port = stack.addresses["mqtt"].partition(":")
+    DeviceClient("by-address", host=host, port=int(port)).connect().close()
+
+
+def test_the_queues_of_the_stack_are_known_by_name(stack: Stack) -> None:
+    assert stack.queue("security-team").endswith("thingstorm-security-team")
+    with pytest.raises(ConfigError, match="no queue 'security'") as caught:
+        stack.queue("security")
+    assert "security-team" in caught.value.fix
+
+
+def test_a_wrong_query_says_what_and_how_to_mend_it_where_pytest_shows_it(stack: Stack) -> None:
+    with pytest.raises(ConfigError, match="nonsense") as caught:
+        stack.sql("SELECT nonsense")
+    assert caught.value.__notes__ == [f"fix: {caught.value.fix}"]
+
+
+def test_a_device_gets_what_it_subscribed_to(stack: Stack, unique: str) -> None:
+    with stack.mqtt(unique) as device, stack.mqtt(f"{unique}-app") as app:
+        device.subscribe(f"cmd/lamp/{unique}/#")
+        assert device.messages == []
+        app.publish(f"cmd/lamp/{unique}/dim", {"to": 50})
+        app.publish(f"cmd/lamp/{unique}/off", "now")
+        dim, off = device.wait_for(2)
+    assert (dim.topic, dim.json(), off.payload) == (f"cmd/lamp/{unique}/dim", {"to": 50}, b"now")
+
+
+def test_a_device_that_waits_in_vain_says_how_much_came(stack: Stack, unique: str) -> None:
+    with stack.mqtt(unique) as device, pytest.raises(NotReady, match=r"0 of 1 messages came to .* in 0\.1 s"):
+        device.wait_for(timeout=0.1)
+
+
+@pytest.mark.parametrize("topic", ["dt/#", "dt/+/x", ""])
+def test_a_topic_that_mqtt_does_not_have_is_refused_before_it_is_sent(stack: Stack, topic: str) -> None:
+    with stack.mqtt("careless") as device, pytest.raises(ConfigError, match="cannot publish to"):
+        device.publish(topic, "x")
+
+
+def test_a_filter_that_mqtt_does_not_have_is_refused_before_it_is_sent(stack: Stack) -> None:
+    with stack.mqtt("careless") as device, pytest.raises(ConfigError, match="cannot subscribe to"):
+        device.subscribe("dt/#/x")
+
+
+def test_a_device_that_was_cut_off_says_so_instead_of_waiting(stack: Stack, unique: str) -> None:
+    """A second client of the same name takes the session, as on AWS."""
+    with stack.mqtt(unique) as device, stack.mqtt(unique) as other:
+        _until_it_is_cut(device)
+        with pytest.raises(BackendError, match=f"{unique} is not connected: the gateway closed the conn"):
+            device.publish(f"dt/lamp/{unique}/telemetry", {"temp_c": 1})
+        assert not device.connected
+        assert other.connected
+
+
+def test_a_device_in_quarantine_is_refused(stack: Stack, unique: str) -> None:
+    api = stack.addresses["api"]
+    request = urllib.request.Request(
+        f"{api}/devices/{unique}/quarantine",
+        data=json.dumps({"reason": "test"}).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=5):
+        pass
+    with pytest.raises(BackendError, match="the gateway answered"):
+        stack.mqtt(unique)
+
+
+def test_nobody_at_the_address_is_an_error_with_the_address() -> None:
+    with pytest.raises(BackendError, match=r"no broker answers at 127\.0\.0\.1:1"):
+        DeviceClient("lost", host="127.0.0.1", port=1).connect()
+
+
+def test_a_stack_that_is_not_open_says_how_to_open_it() -> None:
+    with pytest.raises(NotReady, match="not open") as caught:
+        Stack().sql("SELECT 1")
+    assert "with Stack()" in caught.value.fix
+
+
+def test_an_open_stack_is_not_opened_again(stack: Stack) -> None:
+    with pytest.raises(NotReady, match="open already"):
+        stack.open()
+
+
+def test_a_wrong_setting_starts_nothing(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Stack(settings=[f"pipeline.rules={tmp_path / 'none.yaml'}"]).open()
+    with pytest.raises(ConfigError, match="no configuration file"):
+        Stack(config=tmp_path / "none.toml").open()
+    assert dict(os.environ) == before
+
+
+def test_what_does_not_settle_and_what_dies_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('[aws]\nprefix = "mine"\n')
+    outside = os.environ.get("AWS_ENDPOINT_URL")
+    stack = Stack(config=tmp_path / "own.toml").open()
+    assert stack.queue("security-team").endswith("/mine-security-team")
+    assert os.environ["AWS_ENDPOINT_URL"] == stack.endpoint != outside
+    stack.boto("sqs").send_message(QueueUrl=stack.queue("telemetry"), MessageBody="poison")
+    with pytest.raises(NotReady, match=r"not become quiet within 1 s: 1 messages wait for worker-telemetry"):
+        stack.settle(timeout=1)
+    _emulator(stack).kill()
+    with pytest.raises(BackendError, match=r"ministack .* ended with signal 9"):
+        stack.settle(timeout=5)
+    with pytest.raises(BackendError, match=r"ministack .* ended with signal 9"):
+        stack.close()
+    assert os.environ.get("AWS_ENDPOINT_URL") == outside
+    stack.close()  # nothing is left to close
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = (Path(thingstorm.__file__).parents[1] / "docs/testing.md").read_text()
+    code = page.partition("## Without pytest")[2].partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == """[{'device_id': 'meter-1', 'payload': '{"power_w":400}'}]\n"""
+
+
+def _until_it_is_cut(device: DeviceClient) -> None:
+    deadline = time.monotonic() + 5
+    while device.connected:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _emulator(stack: Stack) -> psutil.Process:
+    port = int(stack.endpoint.rpartition(":")[2])
+    (found,) = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if any(one.laddr.port == port and one.status == "LISTEN" for one in child.net_connections("tcp"))
+    ]
+    return found
