@@ -13,6 +13,7 @@ from contracts.errors import ConfigError
 from contracts.messages import SECOND, Message, Nanoseconds, PublishProperties
 
 from .codes import (
+    BAD_USER_NAME,
     FAILURE,
     FILTER_INVALID,
     ID_NOT_VALID,
@@ -446,6 +447,8 @@ class Gateway:
             return Refused(
                 NOT_AUTHORIZED, "the certificate is not active" if identity else "nobody authenticated"
             )
+        if request.packet.password is not None and not self.limits.any_password:
+            return Refused(BAD_USER_NAME, "nobody has this password")
         if client_id in self._quarantined:
             return Refused(NOT_AUTHORIZED, "in quarantine")
         permissions = self._bind(identity, client_id, request.source_ip)

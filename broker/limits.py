@@ -50,6 +50,8 @@ class Limits:
     subscription_identifiers: bool = False
     duplicate_flag: bool = False
     """Whether a message that is sent again says so; AWS IoT Core does not."""
+    any_password: bool = False
+    """Whether a password that nobody gave out is ignored. AWS IoT Core knows none without a custom authorizer."""
     empty_client_id: bool = False
     """Whether a client of MQTT 3.1.1 may leave its id to the gateway; one of MQTT 5 always may."""
 
@@ -78,6 +80,7 @@ PROFILES = {
         wildcard_gets_retained=True,
         subscription_identifiers=True,
         duplicate_flag=True,
+        any_password=True,
         empty_client_id=True,
     ),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from thingstorm.testing import Stack
 
 SUFFIX = ".scenario.yaml"
-DIRECT = "thingstorm.runtime.direct"
-"""Plays scenarios of `path: direct`, without a stack: `play_direct(scenario) -> Result`."""
 
 
 class ScenarioFailed(Exception):
@@ -100,7 +98,8 @@ class ScenarioItem(pytest.Function):
 
 def _test_of(scenario: Scenario) -> Callable[[pytest.FixtureRequest], None]:
     def play(request: pytest.FixtureRequest) -> None:
-        result = _play(scenario, lambda: request.getfixturevalue("thingstorm_stack"))
+        stack = partial(request.getfixturevalue, "thingstorm_stack")
+        result = _play(scenario, request.path, stack, request.config)
         if not result.passed:
             raise ScenarioFailed(result)
 
@@ -109,22 +108,25 @@ def _test_of(scenario: Scenario) -> Callable[[pytest.FixtureRequest], None]:
 
 def _scenarios(path: Path) -> list[Scenario]:
     """The scenarios that a file makes. Raises BadScenario."""
-    from simulator.scenario import load  # noqa: PLC0415 - see the top
+    from simulator.scenario import load_all  # noqa: PLC0415 - see the top
 
-    return [load(path)]
+    return load_all(path)
 
 
-def _play(scenario: Scenario, stack: Callable[[], Stack]) -> Result:
-    """Play it on its path. The stack is started only if that path is `aws`."""
+def _play(scenario: Scenario, file: Path, stack: Callable[[], Stack], config: pytest.Config) -> Result:
+    """Play it on its path, known gaps beside the file allowed for. The stack starts only if that path is `aws`."""
+    from thingstorm.cli.settings import config_of  # noqa: PLC0415 - see the top
+    from thingstorm.report.gaps import gaps_for, with_gaps  # noqa: PLC0415 - likewise
+    from thingstorm.runtime.batch import plan, play_alone  # noqa: PLC0415 - likewise
+
+    gaps = gaps_for(file)
     if scenario.path == "aws":
-        return stack().play(scenario)
-    try:
-        play_direct: Callable[[Scenario], Result] = import_module(DIRECT).play_direct
-    except ModuleNotFoundError as error:
-        if error.name != DIRECT:
-            raise
-        pytest.skip("this version has no direct path: write path: aws, or install a later version")
-    return play_direct(scenario)
+        return with_gaps(stack().play(scenario), gaps)
+    with contextlib.chdir(config.rootpath):
+        told = config.getini("thingstorm_config")
+        settings = config_of(Path(told) if told else None, settings=config.getini("thingstorm_settings"))
+        job = plan(file, scenario, path=None, clock=None, speed=None, gaps=gaps)
+        return play_alone(job, settings).result
 
 
 @contextlib.contextmanager

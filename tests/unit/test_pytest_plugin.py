@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -61,7 +62,8 @@ def playing(monkeypatch: pytest.MonkeyPatch) -> Playing:
     def replace_it(answer: Callable[[Scenario], Result]) -> list[Scenario]:
         played: list[Scenario] = []
 
-        def play(scenario: Scenario, stack: Callable[[], Stack]) -> Result:
+        def play(scenario: Scenario, file: Path, stack: Callable[[], Stack], config: pytest.Config) -> Result:
+            _ = file, stack, config
             played.append(scenario)
             return answer(scenario)
 
@@ -215,30 +217,24 @@ def test_fixtures_apply_to_scenarios_as_to_other_tests(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(["*RuntimeError: asked to play small", "about to run small"])
 
 
-def test_the_direct_path_is_skipped_where_it_is_missing(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pytest_plugin, "DIRECT", "thingstorm.runtime.not_there")
-    write(pytester, SMALL.replace("aws", "direct"))
-    result = run(pytester)
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*this version has no direct path*"])
-
-
-def test_the_direct_path_is_played_without_a_stack_where_it_is_there(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Direct:
-        @staticmethod
-        def play_direct(scenario: Scenario) -> Result:
-            return replace(FAILED, seed=scenario.seed)
-
-    monkeypatch.setattr(pytest_plugin, "DIRECT", "a_direct_path")
-    monkeypatch.setitem(sys.modules, "a_direct_path", Direct)  # type: ignore[arg-type] - has what is used
-    write(pytester, SMALL.replace("aws", "direct"))
+def test_the_direct_path_is_played_without_a_stack_and_says_what_failed(pytester: pytest.Pytester) -> None:
+    direct = SMALL.replace("path: aws", "path: direct\nclock: {mode: virtual}")
+    wanted = "expect: {sql: [{name: rows, query: select count(*) > 20 as many from telemetry, rows: [{many: %s}]}]}\n"
+    write(pytester, direct + wanted % "true")
+    run(pytester).assert_outcomes(passed=1)
+    write(pytester, direct + wanted % "false")
     result = run(pytester)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["  flood.verdict: expected attack, seen normal"])
+    result.stdout.fnmatch_lines(["  sql.rows: expected *False*, seen *True*"])
+
+
+def test_a_file_that_makes_several_scenarios_is_several_tests(
+    pytester: pytest.Pytester, playing: Playing
+) -> None:
+    played = playing(lambda _: PASSED)
+    write(pytester, SMALL.replace("seed: 3", "seeds: [3, 4]"))
+    run(pytester).assert_outcomes(passed=2)
+    assert [one.seed for one in played] == [3, 4]
 
 
 @pytest.mark.parametrize(

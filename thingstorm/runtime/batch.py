@@ -118,14 +118,14 @@ def play_apart(jobs: Sequence[Job], config: Config, *, processes: int | None = N
     count = min(processes or len(os.sched_getaffinity(0)), len(jobs))
     pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
     try:
-        under_way: list[Future[Outcome]] = [pool.submit(_play_alone, job, config) for job in jobs]
+        under_way: list[Future[Outcome]] = [pool.submit(play_alone, job, config) for job in jobs]
         for future in as_completed(under_way):
             yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _play_alone(job: Job, config: Config) -> Outcome:
-    """In a process of its own, without a display."""
+def play_alone(job: Job, config: Config) -> Outcome:
+    """Play one job without a display, in an event loop of its own."""
     work = partial(play_job, job, config, emit=lambda _event, _facts: None, refresh=lambda _hops: None)
     return anyio.run(work)
