@@ -177,14 +177,16 @@ def _apply_one(
     writer: duckdb.DuckDBPyConnection, collection: Collection, changes: Sequence[Change], at: datetime
 ) -> int:
     chosen = latest(changes, collection)
-    found = effect(chosen, _stored(writer, collection, chosen))
+    stored = _stored(writer, collection, chosen)
+    found = effect(chosen, stored)
     if not found:
         return 0
-    ids = _literals([*found.upserts, *found.removals])
-    writer.execute(f"DELETE FROM {collection.name} WHERE _id IN ({ids})")  # noqa: S608 - literals are quoted
-    writer.execute(
-        f"DELETE FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"  # noqa: S608 - likewise
-    )
+    if old := [identity for identity in (*found.upserts, *found.removals) if identity in stored]:
+        ids = _literals(old)
+        writer.execute(f"DELETE FROM {collection.name} WHERE _id IN ({ids})")  # noqa: S608 - literals are quoted
+        writer.execute(
+            f"DELETE FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"  # noqa: S608 - likewise
+        )
     _insert(writer, collection, found, at)
     for identity, sequence in found.removals.items():
         writer.execute("INSERT INTO _tombstones VALUES (?, ?, ?)", [collection.name, identity, sequence])

@@ -35,8 +35,8 @@ from thingstorm.runtime.refresh import Refresh
 from thingstorm.runtime.signals import Interrupted
 from thingstorm.runtime.supervisor import supervise
 
-STEP: Nanoseconds = SECOND // 2
-"""How often what came is handed on: twice the freshness of the real path's 0.25 s, half of its transactions."""
+STEP: Nanoseconds = SECOND
+"""How often what came is handed on and judged: the model's own period, and one transaction of the view for each."""
 
 START: Nanoseconds = 1_767_600_000 * SECOND
 """When a virtual clock begins if the file does not say: 2026-01-05T08:00:00Z, a Monday morning."""
@@ -136,19 +136,16 @@ class DirectPlay:
         return start
 
     async def _step(self) -> None:
-        """Hand on what came; at whole seconds close the metrics and judge."""
+        """Close the metrics, hand on what came, judge."""
         now = self.clock.now()
-        whole = now % SECOND == 0
-        if whole:
-            self._gateway.tick(now)
+        self._gateway.tick(now)
         self._transport.pump()
         self._path.accept(self._gateway.take_events())
         if changes := self._path.step(now):
             await self._view.apply(changes)
-        if whole:
-            await self._model.step()
-            self._transport.pump()
-            self._refresh(self._hops())
+        await self._model.step()
+        self._transport.pump()
+        self._refresh(self._hops())
 
     async def _settle(self, ended_at: Nanoseconds) -> None:
         """Until nothing is under way and the last window was judged; the fleet is silent."""
