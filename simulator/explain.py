@@ -33,6 +33,8 @@ def explain(document: Document, error: ErrorDetails) -> BadScenario:
         return document.error(what, at=path, fix=nearest(name, known))
     if error["type"] == "missing":
         return document.error(f"'{name}' is missing", at=path[:-1], fix=f"add {name}: ...")
+    while path and path not in document.places:  # a part that the short form of a value does not name
+        path = path[:-1]
     said = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = f" (given: {given})" if isinstance(given, str | int | float) and repr(given) not in said else ""

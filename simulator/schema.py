@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
@@ -26,7 +25,8 @@ _ANY_VARIABLE: Schema = {
     "pattern": r"\$[A-Za-z_$]",
     "description": "Text with a variable of vars in it: $name.",
 }
-_MAY_BE_EMPTY = ("vars", "timeline", "expect")
+_PREFIX = "with."
+"""So that a behaviour may have the name of another model."""
 
 _NULL: Schema = {"type": "null"}
 _VALUE: Schema = {"type": ["number", "string", "boolean"]}
@@ -70,15 +70,16 @@ class _Generate(GenerateJsonSchema):
 
 def schema() -> Schema:
     """The schema as plain JSON values; the same for the same models."""
-    models: tuple[type[BaseModel], ...] = (Scenario, *(BEHAVIOURS[kind] for kind in sorted(BEHAVIOURS)))
-    names, made = models_json_schema(
-        [(model, "validation") for model in models], schema_generator=_Generate, by_alias=True
-    )
-    definitions = {name: _opened(part) for name, part in made["$defs"].items()}
+    _, made = models_json_schema([(Scenario, "validation")], schema_generator=_Generate)
+    parameters, behaviours = _behaviours()
+    nullable = {"Expect", *map(_name, parameters.values())}
+    raw = {**made["$defs"], **behaviours}
+    definitions = {name: _opened(_without_null(part, nullable)) for name, part in raw.items()}
+    _let_be_null(definitions, nullable)
     definitions |= {name: _parts_opened(dict(part)) for name, part in SCHEMAS.items()}
     definitions["variable"] = _ANY_VARIABLE
     _short_forms(definitions)
-    _kinds(definitions["Phase"], {kind: names[BEHAVIOURS[kind], "validation"] for kind in sorted(BEHAVIOURS)})
+    _kinds(definitions["Phase"], parameters)
     whole = _whole_file(definitions.pop("Scenario"))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -86,6 +87,24 @@ def schema() -> Schema:
         **whole,
         "$defs": {name: definitions[name] for name in sorted(_reached(whole, definitions))},
     }
+
+
+def _behaviours() -> tuple[dict[str, Schema], dict[str, Schema]]:
+    """A reference to the parameters of each kind, and their definitions, under names of their own."""
+    kinds = sorted(BEHAVIOURS)
+    names, made = models_json_schema(
+        [(BEHAVIOURS[kind], "validation") for kind in kinds],
+        schema_generator=_Generate,
+        ref_template=f"#/$defs/{_PREFIX}{{model}}",
+    )
+    references = {kind: dict(names[BEHAVIOURS[kind], "validation"]) for kind in kinds}
+    return references, {f"{_PREFIX}{name}": part for name, part in made["$defs"].items()}
+
+
+def _name(reference: Schema) -> str:
+    """The name of the definition that is referred to."""
+    name: str = reference.get("$ref", "").rpartition("/")[2]
+    return name
 
 
 def _reached(whole: Schema, definitions: Mapping[str, Schema]) -> set[str]:
@@ -98,6 +117,30 @@ def _reached(whole: Schema, definitions: Mapping[str, Schema]) -> set[str]:
         reached |= found
         waiting += [definitions[name] for name in found]
     return reached
+
+
+def _without_null(part: Any, nullable: set[str]) -> Any:
+    """The part without "this model, or null", and the names of such models: they are to allow null themselves.
+
+    An editor points into what is wrong with a model, and completes it, only if it is the one choice.
+    """
+    if isinstance(part, list):
+        return [_without_null(one, nullable) for one in part]
+    if not isinstance(part, dict):
+        return part
+    among = part.get("anyOf", ())
+    if len(among) == 2 and "$ref" in among[0] and among[1] == _NULL:
+        nullable.add(_name(among[0]))
+        return {**{key: value for key, value in part.items() if key != "anyOf"}, **among[0]}
+    return {key: _without_null(value, nullable) for key, value in part.items()}
+
+
+def _let_be_null(definitions: Mapping[str, Schema], names: set[str]) -> None:
+    generators = {
+        part.get("$ref", "").rpartition("/")[2] for part in definitions["Field"]["properties"].values()
+    }
+    for name in names - generators:  # `walk:` with nothing behind it is no generator
+        definitions[name]["type"] = [definitions[name]["type"], "null"]
 
 
 def _opened(part: Any) -> Any:
@@ -161,7 +204,7 @@ def _kinds(phase: Schema, parameters: Mapping[str, Schema]) -> None:
     phase["allOf"] = [
         {
             "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
-            "then": {"properties": {"with": {"anyOf": [reference, _NULL]}}},
+            "then": {"properties": {"with": reference}},
         }
         for kind, reference in parameters.items()
     ]
@@ -171,8 +214,8 @@ def _whole_file(scenario: Schema) -> Schema:
     """A file may say less than a scenario when it extends another, and leave parts empty."""
     properties = scenario["properties"]
     properties["scenario"] = {"const": "v1", "description": "The version of the format."}
-    for name in _MAY_BE_EMPTY:
-        properties[name] = {"anyOf": [properties[name], _NULL]}
+    for name in ("vars", "timeline"):
+        properties[name]["type"] = [properties[name]["type"], "null"]
     required = scenario.pop("required")
     return {
         **scenario,
