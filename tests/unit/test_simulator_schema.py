@@ -20,7 +20,7 @@ from simulator.schema import schema
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PUBLISHED = ROOT / "scenarios" / "schema.json"
-SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
+SCENARIOS = sorted(one for one in (ROOT / "scenarios").rglob("*.yaml") if one.name != "known-gaps.yaml")
 OURS = [HERE / "simulator_scenarios" / name for name in ("small.yaml", "full.yaml", "base/meters.yaml")]
 SMALL = (HERE / "simulator_scenarios" / "small.yaml").read_text()
 VALIDATOR = Draft202012Validator(schema())
@@ -99,7 +99,6 @@ def test_what_may_be_written_is_valid(old: str, new: str) -> None:
         ('{const: "1.4.2"}', "{const: 1, choice: [2]}", "$.fleet[0].payload.fw"),
         ('{const: "1.4.2"}', "{counter: 1}", "$.fleet[0].payload.fw"),
         ('{const: "1.4.2"}', "{walk: null}", "$.fleet[0].payload.fw.walk"),
-        ("targets: {group: meter}", "targets:", "$.timeline[1].targets"),
         ("attack.publish_flood", "attack.publish_flod", "$.timeline[2].kind"),
         ("ramp: 4s", "rmap: 4s", "$.timeline[2].with"),
         ("rate_factor: 10,", "rate_factor: 0,", "$.timeline[2].with.rate_factor"),
