@@ -1,0 +1,46 @@
+"""Scenarios over all hops: faster than time, and with faults of the broker, of SNS, of the tables and the queue."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import thingstorm
+
+pytestmark = pytest.mark.timeout(280)
+
+FAULTS = """scenario: v1
+name: faults
+path: aws
+duration: 24s
+fleet:
+  - {group: meter, count: 15, topic: "dt/meter/{device}/telemetry", every: 500ms, payload: {v: {const: 1}}}
+train: {until: 3s}
+timeline:
+  - {id: broker, at: 4s, for: 2s, kind: fault.broker_restart}
+  - {id: sns, at: 8s, for: 4s, kind: fault.service_error, with: {share: 50%}}
+  - {id: twice, at: 12s, for: 3s, kind: fault.duplicate_delivery, with: {share: 50%}}
+  - {id: shuffled, at: 12s, for: 3s, kind: fault.reorder}
+  - {id: lag, at: 15s, for: 3s, kind: fault.stream_lag, with: {delay: 1s}}
+  - {id: throttle, at: 18s, for: 3s, kind: fault.throttle, with: {share: 30%}}
+expect:
+  overall: {lost: 0, duplicates: 0, dead_letters: 0}
+"""
+
+
+def test_nothing_is_lost_by_faults_of_the_real_services(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text(FAULTS)
+    done = thingstorm("run", "faults.yaml", "--json", "out.json", cwd=tmp_path, within=250)
+    assert done.code == 0, done.out + done.err
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    told = result["ledger"]
+    assert told["accepted"] == told["routed"] == told["stored"] == told["viewed"] > 500
+
+
+def test_the_demo_at_three_times_the_speed_tells_the_same_story(tmp_path: Path) -> None:
+    demo = Path(__file__).parents[2] / "scenarios" / "demo.yaml"
+    done = thingstorm("run", demo, "--speed", "3", "--json", "out.json", cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    assert [one["verdict"] for one in result["phases"]] == ["benign_uptick", "attack"]
+    assert len(result["phases"][1]["quarantined"]) == 8
+    assert result["wall_seconds"] < 45
