@@ -161,6 +161,8 @@ BAD = [
     ("scenario: v1", "scenario: v9", "v1", "scenario"),
     ("name: small", "name: 'Small One'", "name", "name"),
     ("description: four", "description: 2026-13-45\nx: four", "month must be", "quotes"),
+    ("description: four", 'description: "\\uD800"\nx: four', "holds half a character", "write the character"),
+    ("tags: [unit]", '"\\uDFFF": 1', "holds half a character", "write the character"),
     ("seed: 7", "seed: 7\n? [a]\n: 1", "a key is a list", "word"),
     ("vars: {meters", "vars: {list: [1], meters", "'list' is a list or mapping", "number"),
 ]  # fmt: skip
