@@ -22,7 +22,7 @@ from .generators import DAY, Generator, Json, Spec, since_first
 
 MAX_LENGTH = 1_000
 MAX_PARTS = 200
-"""An expression is evaluated for every message; 200 parts take some 20 microseconds."""
+"""An expression is evaluated for every message; 200 parts take 10 to 30 microseconds."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def compiled(text: str) -> Compiled:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"an expression has at most {MAX_LENGTH} characters")
     tree = _parse(" ".join(text.splitlines()))
-    if sum(1 for _ in ast.walk(tree)) > MAX_PARTS:
+    if sum(isinstance(node, ast.expr) for node in ast.walk(tree)) > MAX_PARTS:
         raise ValueError(f"an expression has at most {MAX_PARTS} parts")
     names: dict[str, int] = {}
     evaluate = _part(tree, names)

@@ -157,7 +157,7 @@ def test_what_is_no_arithmetic_is_refused_with_its_column(formula: str, column: 
         ("(" * 300 + "1" + ")" * 300, "nested"),
         ("-" * 900 + "1", f"at most {MAX_PARTS} parts"),
         (" ", "empty"),
-        ("\x00", "cannot be read|null bytes"),
+        ("\x00", "^column [0-9]+: .*null bytes"),
     ],
 )
 def test_what_is_too_much_is_refused(formula: str, told: str) -> None:

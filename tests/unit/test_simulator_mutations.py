@@ -84,7 +84,8 @@ def with_other_values(file: Path, rng: random.Random) -> bytes:
 
 BYTES = (b"\x00", b"\xff", b"\t", b"\n", b" ", b":", b"- ", b"{", b"}", b"[", b"]", b"'", b'"', b"&a ", b"*a ", b"!!int ", b"!!float ",
          b"!!bool ", b"!!timestamp ", b"!!binary ", b"!!python/name:os ", b"? ", b"| ", b"<<: ", b"%", b"#", b"$", b"\\UFFFFFFFF",
-         b'"\\UFFFFFFFF"', b'"\\uD800"', b"\xed\xa0\x80", b"\xc2\x85", b"---\n", b"...\n", b"0001-01-01 00:00:00 +23:59", b"1_0", b"0x", b"~")  # fmt: skip
+         b'"\\UFFFFFFFF"',
+    b'"\\U00110000"', b'"\\uD800"', b"\xed\xa0\x80", b"\xc2\x85", b"---\n", b"...\n", b"0001-01-01 00:00:00 +23:59", b"1_0", b"0x", b"~")  # fmt: skip
 
 
 def with_other_bytes(file: Path, rng: random.Random) -> bytes:

@@ -4,9 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import model_validator
 
 from contracts.errors import BadScenario
 from contracts.messages import MILLISECOND, SECOND
+from simulator import checks, model
+from simulator.behaviours.hostile import PublishFlood
 from simulator.scenario import load
 
 FILES = Path(__file__).parent / "simulator_scenarios"
@@ -138,6 +141,8 @@ BAD = [
     ("    flood:", "    flod:", "unknown phase 'flod'", "did you mean 'flood'?"),
     ("{lte: 60s}", "{lte: 60s, gte: 1s}", "a comparison has one of", "max"),
     ("{lte: 60s}", "{below: 60s}", "a comparison has one of", "max"),
+    ("lost: 0}", f"lost: {10**400}}}", "neither a number nor a duration", "lost"),
+    ("jitter: 20%", f"jitter: {10**400}", "no share", "jitter"),
     ("seed: 7", "seeds: [1, 2]", "makes 2 scenarios", "--seed"),
     ("seed: 7", "faults: []", "'faults' is not supported yet", "leave"),
     ('{const: "1.4.2"}', "{serie: [1]}", "unknown generator 'serie'", "did you mean 'series'?"),
@@ -157,6 +162,8 @@ BAD = [
     ("scenario: v1", "scenario: v9", "v1", "scenario"),
     ("name: small", "name: 'Small One'", "name", "name"),
     ("description: four", "description: 2026-13-45\nx: four", "month must be", "quotes"),
+    ("description: four", 'description: "\\uD800"\nx: four', "holds half a character", "write the character"),
+    ("tags: [unit]", '"\\uDFFF": 1', "holds half a character", "write the character"),
     ("seed: 7", "seed: 7\n? [a]\n: 1", "a key is a list", "word"),
     ("vars: {meters", "vars: {list: [1], meters", "'list' is a list or mapping", "number"),
 ]  # fmt: skip
@@ -239,6 +246,23 @@ def test_what_is_no_scenario_at_all_is_one_clear_error(tmp_path: Path, content: 
     file = tmp_path / "x.yaml"
     file.write_bytes(content)
     assert not re.search("Traceback", str(refusal(file)))
+
+
+class Picky(PublishFlood):
+    """A behaviour whose parameters must agree."""
+
+    @model_validator(mode="after")
+    def _never(self) -> "Picky":
+        raise ValueError("these two do not go together")
+
+
+def test_parameters_that_do_not_agree_are_refused_at_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**checks.BEHAVIOURS, "attack.publish_flood": Picky}
+    monkeypatch.setattr(checks, "BEHAVIOURS", known)
+    monkeypatch.setattr(model, "BEHAVIOURS", known)
+    error = refusal(FILES / "small.yaml")
+    assert "with: these two do not go together" in str(error)
+    assert error.line == SMALL.count("\n", 0, SMALL.index("    with: {rate_factor: 10")) + 1
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
