@@ -10,6 +10,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from simulator import reference
 from simulator import schema as schema_module
 from simulator.behaviours import BEHAVIOURS
 from simulator.behaviours.base import Behaviour, Span, Step
@@ -138,3 +139,9 @@ def test_a_new_behaviour_is_in_it_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert [error.json_path for error in validator.iter_errors(values)] == ["$.timeline[2].with.share"]
     values["timeline"][2]["with"] = {"share": 0.25}
     assert list(validator.iter_errors(values)) == []
+
+
+def test_the_page_of_behaviours_is_up_to_date() -> None:
+    command = "run: python -m simulator.reference > docs/behaviours.md"
+    assert (ROOT / "docs" / "behaviours.md").read_text() == reference.page(), command
+    assert all(f"### {kind}\n" in reference.page() for kind in BEHAVIOURS)
