@@ -20,6 +20,9 @@ MAX_KEPT = 1_000
 MAX_HISTORY = 50
 """Payloads remembered for a replay: what an eavesdropper has of the last minute."""
 
+COMMANDED = "$command"
+"""The phase, so to say, of what an operator asked for."""
+
 FILLER = "0123456789abcdef"
 BLOB_FRAME = 40
 """Bytes of a blob's payload around the blob: its time and its number."""
@@ -64,6 +67,7 @@ class Device:
     frozen: dict[str, Json] = field(default_factory=dict)
     sent_until: Nanoseconds = 0
     jobs: set[str] = field(default_factory=set)
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         self.generators = linked(self.generators, device=self.number)
@@ -127,6 +131,13 @@ class Device:
             digits = max(2, extra.size - BLOB_FRAME)
             body["blob"] = f"{self.rng.getrandbits(4 * digits):0{digits}x}"
         return Reading(topic, json.dumps(body, separators=(",", ":")).encode(), self.qos)
+
+    def shadow_report(self) -> Reading:
+        """What it tells its shadow: the firmware, and the rate that it was asked for."""
+        asked = self.effects.get(COMMANDED, Effect()).rate_factor
+        reported = {"fw": self.firmware or "factory", "rate_factor": asked}
+        payload = json.dumps({"state": {"reported": reported}}).encode()
+        return Reading(f"$aws/things/{self.device_id}/shadow/update", payload, 1)
 
     def delay(self, now: Nanoseconds) -> Nanoseconds:
         """How long the network holds a reading back now. Later ones do not overtake earlier ones."""

@@ -58,6 +58,8 @@ class Group(_Model):
     every: Every
     payload: Payload = Field(default_factory=dict)
     listens: tuple[TopicFilter, ...] = Field(default=(), max_length=50)
+    shadow: bool = False
+    """Whether the device reports its firmware to its shadow when it connects, and follows what is desired there."""
 
     def device_ids(self) -> list[str]:
         """`meter-0001`, `meter-0002`, ..."""

@@ -7,14 +7,14 @@ import heapq
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from contracts.messages import MILLISECOND, SECOND, Label, Nanoseconds
 
 from .behaviours.base import AnyStep, FaultStep, LineStep, OrderStep, Span, Step, SubscribeStep
-from .device import MAX_KEPT, Device, Reading
+from .device import COMMANDED, MAX_KEPT, Device, Reading
 from .effects import Effect
 from .lines import LineAction
 from .model import Group, Phase, Scenario
@@ -25,6 +25,10 @@ MAX_BACKOFF: Nanoseconds = 30 * SECOND
 
 HASTY_BACKOFF: Nanoseconds = SECOND // 5
 """A hostile device that was thrown out does not wait: an attack that backs off politely is none."""
+
+MAX_COMMANDED = 100
+MAX_REBOOT_SECONDS = 3_600
+"""What a device takes from an operator: more is a mistake, and it does nothing."""
 
 MAX_LATE: Nanoseconds = SECOND
 """A fleet that is further behind than this (the machine slept) skips readings rather than make up for them."""
@@ -224,10 +228,12 @@ class Player:
             yield from self._happen(entry, due, now)
 
     def connected(self, device_id: str) -> Iterator[Command]:
-        """The device's connection is up: it sends what it kept."""
+        """The device's connection is up: it reports to its shadow, if it has one, and sends what it kept."""
         device = self._devices[device_id]
         self._set_online(device, online=True)
         self._attempts.pop(device_id, None)
+        if device.shadow:
+            yield Publish(device, device.shadow_report())
         yield from self._send_kept(device)
 
     def writable(self, device_id: str) -> Iterator[Command]:
@@ -250,10 +256,13 @@ class Player:
         self._keep(self._devices[device_id], reading, first=True)
 
     def message(self, device_id: str, topic: str, payload: bytes, now: Nanoseconds) -> Iterator[Command]:
-        """Something came to a device: a job is done once, however often it comes."""
+        """Something came to a device: a job is done once, however often it comes; a command at once."""
         device = self._devices[device_id]
         job = _job(payload) if topic == job_topic(device) else None
-        if job is None or job["job"] in device.jobs:
+        if job is None:
+            yield from self._obey(device, command_of(topic, payload), now)
+            return
+        if job["job"] in device.jobs:
             return
         phase = str(job["job"])
         device.jobs.add(phase)
@@ -264,6 +273,21 @@ class Player:
         if device.online:
             self._set_online(device, online=False)
             yield Disconnect(device, abrupt=False)
+
+    def _obey(self, device: Device, command: Mapping[str, Any], now: Nanoseconds) -> Iterator[Command]:
+        """`rate_factor` from now on, or `reboot` for so many seconds."""
+        factor, reboot = command.get("rate_factor"), command.get("reboot")
+        if isinstance(factor, int | float) and 0 < factor <= MAX_COMMANDED:
+            device.effects[COMMANDED] = Effect(rate_factor=float(factor))
+            self._reschedule(device, now)
+            if device.shadow and device.online:
+                yield Publish(device, device.shadow_report())
+        if isinstance(reboot, int | float) and 0 < reboot <= MAX_REBOOT_SECONDS:
+            device.off.add(COMMANDED)
+            self._push(now + int(reboot * SECOND), Step(now, "online", device.device_id, COMMANDED))
+            if device.online:
+                self._set_online(device, online=False)
+                yield Disconnect(device, abrupt=False)
 
     def _happen(self, entry: _Entry, due: Nanoseconds, now: Nanoseconds) -> Iterator[Command]:
         if isinstance(entry, _Read):
@@ -454,6 +478,9 @@ def _device(group: Group, device_id: str, seed: int) -> Device:
     )
     device.topic = device.fill(group.topic)
     device.listens = tuple(device.fill(one) for one in group.listens)
+    if group.shadow:
+        device.shadow = True
+        device.listens = (*device.listens, f"$aws/things/{device_id}/shadow/update/delta")
     return device
 
 
@@ -466,6 +493,19 @@ def _with(filters: tuple[str, ...], topic: str) -> tuple[str, ...]:
     """These filters, and the topic if none of them is its subtree's."""
     above = topic.rsplit("/", 1)[0]
     return filters if {topic, f"{above}/#", f"{above}/+"} & set(filters) else (*filters, topic)
+
+
+def command_of(topic: str, payload: bytes) -> Mapping[str, Any]:
+    """What a message asks of a device: a command on `cmd/...`, or what its shadow says is desired. {} for neither."""
+    try:
+        told = json.loads(payload)
+    except ValueError:
+        return {}
+    if topic.endswith("/shadow/update/delta"):
+        told = told.get("state") if isinstance(told, dict) else None
+    elif not topic.startswith("cmd/"):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _job(payload: bytes) -> dict[str, Any] | None:

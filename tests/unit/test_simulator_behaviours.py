@@ -1,5 +1,6 @@
 """Every behaviour proves itself: its ground truth is not empty, and its traffic differs from that without it."""
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -10,7 +11,18 @@ import pytest
 from contracts.messages import SECOND, Label, Nanoseconds
 from simulator.behaviours import BEHAVIOURS, WITHOUT_TARGETS
 from simulator.fleet import trace
-from simulator.player import Connect, Disconnect, Fault, PhaseEnded, PhaseStarted, Player, Publish
+from simulator.lines import Open, Shut
+from simulator.player import (
+    Connect,
+    Disconnect,
+    Fault,
+    Line,
+    PhaseEnded,
+    PhaseStarted,
+    Player,
+    Publish,
+    Subscribe,
+)
 from simulator.scenario import Phase, Scenario, load
 
 FILES = Path(__file__).parent / "simulator_scenarios"
@@ -255,3 +267,147 @@ def test_a_plan_of_a_long_phase_stays_small() -> None:
     player = Player(SMALL.model_copy(update={"timeline": (long,), "duration": 10_000 * SECOND}))
     player.start(0)
     assert len(player._heap) < 100
+
+
+def bodies(
+    scenario: Scenario, device: str, begin: Nanoseconds = START, end: Nanoseconds = END
+) -> list[bytes]:
+    return [c.reading.payload for _, c in publishes(scenario, begin, end) if c.device.device_id == device]
+
+
+def first_target(scenario: Scenario) -> str:
+    return labels(scenario)[0].device_id
+
+
+def test_spoofed_values_are_false_and_nothing_else_is() -> None:
+    one = {"group": "meter", "count": 1}
+    for mode, by in (("scale", 3.0), ("offset", 50.0), ("fixed", 7.0), ("drift", 2.0), ("freeze", 0.0)):
+        parameters = {"fields": ["power_w"], "mode": mode, "by": by}
+        scenario = with_phase("attack.sensor_spoof", targets=one, **{"with": parameters})
+        device = first_target(scenario)
+        false = [json.loads(body)["power_w"] for body in bodies(scenario, device)]
+        true = [json.loads(body)["power_w"] for body in bodies(QUIET, device)]
+        mean = sum(false) / len(false)
+        usual = sum(true) / len(true)
+        assert len(false) == pytest.approx(len(true), abs=2), "the rhythm is an honest one"
+        if mode == "freeze":
+            assert len(set(false)) == 1
+        elif mode == "fixed":
+            assert set(false) == {7.0}
+        elif mode == "drift":
+            assert mean - usual == pytest.approx(20, abs=15)
+        else:
+            assert mean == pytest.approx(usual * 3 if mode == "scale" else usual + 50, rel=0.1)
+
+
+@pytest.mark.parametrize("breakage", ["truncated", "binary", "schema"])
+def test_malformed_payloads_cannot_be_read_as_before(breakage: str) -> None:
+    scenario = with_phase("attack.malformed_payload", **{"with": {"breakage": breakage}})
+    for body in bodies(scenario, first_target(scenario)):
+        if breakage == "schema":
+            assert set(json.loads(body)) == {"v", "unit"}
+        else:
+            with pytest.raises(ValueError, match=r"."):
+                json.loads(body)
+
+
+def test_a_replay_repeats_earlier_payloads_byte_for_byte() -> None:
+    scenario = with_phase("attack.replay", targets={"group": "meter", "count": 1}, **{"with": {"rate": 2}})
+    device = first_target(scenario)
+    before, sent = set(bodies(scenario, device, 0, START)), bodies(scenario, device)
+    again = [body for body in sent if body in before or sent.count(body) > 1]
+    assert len(again) == pytest.approx(40, abs=6)
+
+
+def test_sizes_are_what_the_parameters_say() -> None:
+    for kind, least in (("attack.oversize_payload", 100_000), ("attack.bill_abuse", 5_200)):
+        scenario = with_phase(kind)
+        assert {len(body) for body in bodies(scenario, first_target(scenario))} == {least}
+    scenario = with_phase("attack.exfiltration", **{"with": {"bytes": 3000, "rate": 5}})
+    blobs = [body for body in bodies(scenario, first_target(scenario)) if b"blob" in body]
+    assert all(len(body) == pytest.approx(3000, abs=20) for body in blobs)
+    assert len(blobs) == pytest.approx(100, abs=10)
+
+
+def test_a_beacon_hardly_jitters() -> None:
+    scenario = with_phase("attack.c2_beacon", **{"with": {"every": "2s"}})
+    device = first_target(scenario)
+    at = [
+        at
+        for at, c in publishes(scenario)
+        if c.device.device_id == device and c.reading.topic.endswith("/hb")
+    ]
+    assert len(at) == pytest.approx(10, abs=1)
+    assert all(b - a == pytest.approx(2 * SECOND, rel=0.03) for a, b in itertools.pairwise(at))
+
+
+def test_enumeration_guesses_topics_and_asks_for_filters() -> None:
+    scenario = with_phase("attack.topic_enumeration", targets={"group": "meter", "count": 1})
+    device = first_target(scenario)
+    topics = {c.reading.topic for _, c in publishes(scenario) if c.device.device_id == device}
+    asked = [c.filters for _, c in trace(scenario, start=0) if isinstance(c, Subscribe)]
+    assert len(topics) > 15
+    assert len(asked) == 10
+    assert all(len(filters) == 4 for filters in asked)
+
+
+def test_outsiders_keep_their_rate_and_take_turns() -> None:
+    scenario = with_phase("attack.connect_flood", **{"with": {"rate": 10, "clients": 7}})
+    opened = [
+        c.action for _, c in trace(scenario, start=0) if isinstance(c, Line) and isinstance(c.action, Open)
+    ]
+    assert len(opened) == pytest.approx(200, rel=0.05)
+    assert len({action.line for action in opened}) == 7
+    held = with_phase("attack.slow_connect", **{"with": {"rate": 5, "hold": "3s"}})
+    actions = [(at, c.action) for at, c in trace(held, start=0) if isinstance(c, Line)]
+    shut = {action.line: at for at, action in actions if isinstance(action, Shut)}
+    first = {action.line: at for at, action in actions if isinstance(action, Open)}
+    assert shut.keys() == first.keys()
+    assert all(0 < shut[line] - first[line] <= 3 * SECOND for line in first)
+
+
+def test_latency_delays_and_keeps_the_order() -> None:
+    parameters = {"delay": "2s", "jitter": "90%"}
+    scenario = with_phase("fault.latency", targets={"group": "meter", "count": 1}, **{"with": parameters})
+    device = first_target(scenario)
+    found = [
+        (at, json.loads(c.reading.payload)) for at, c in publishes(scenario) if c.device.device_id == device
+    ]
+    assert [body["seq"] for _, body in found] == sorted(body["seq"] for _, body in found)
+    late = [at / 1e9 - body["ts"] / 1e3 for at, body in found]
+    assert max(late) > 1.5
+    usual = counts(QUIET, 0, SMALL.duration)[device]
+    assert counts(scenario, 0, SMALL.duration)[device] == pytest.approx(usual, abs=2)
+
+
+def test_duplicates_are_sent_twice_and_new_devices_come_late() -> None:
+    scenario = with_phase("benign.qos_duplicates", **{"with": {"share": "50%"}})
+    sent = Counter(bodies(scenario, first_target(scenario)))
+    assert set(sent.values()) == {1, 2}
+    arriving = with_phase("benign.onboarding", targets={"group": "meter", "count": 4})
+    joined = {device: at for at, device in moments(arriving, Connect)}
+    assert len(joined) == 4
+    assert all(START <= at <= START + 10 * SECOND for at in joined.values())
+    assert not counts(arriving, 0, START).keys() & joined.keys()
+
+
+def test_a_device_obeys_commands_and_its_shadow() -> None:
+    fleet = tuple(group.model_copy(update={"shadow": group.group == "pump"}) for group in QUIET.fleet)
+    player = Player(QUIET.model_copy(update={"fleet": fleet}))
+    told = [c for device in player.devices for c in player.connected(device)]
+    assert [c.reading.topic for c in told if isinstance(c, Publish)] == [
+        f"$aws/things/pump-{number:04d}/shadow/update" for number in range(1, 5)
+    ]
+    player.start(0)
+    pump = player.devices["pump-0001"]
+    delta = json.dumps({"version": 2, "state": {"rate_factor": 4}}).encode()
+    (report,) = player.message("pump-0001", "$aws/things/pump-0001/shadow/update/delta", delta, SECOND)
+    assert isinstance(report, Publish)
+    assert json.loads(report.reading.payload)["state"]["reported"]["rate_factor"] == 4
+    assert pump.rate_factor == 4
+    (gone,) = player.message("meter-0001", "cmd/meter/meter-0001/do", b'{"reboot": 3}', SECOND)
+    assert isinstance(gone, Disconnect)
+    back = [c for c in player.advance(5 * SECOND) if isinstance(c, Connect)]
+    assert [c.device.device_id for c in back] == ["meter-0001"]
+    for odd in (b"", b"[]", b'{"reboot": -1}', b'{"rate_factor": 1e9}', b'{"rate_factor": "x"}'):
+        assert list(player.message("meter-0001", "cmd/meter/meter-0001/do", odd, SECOND)) == []

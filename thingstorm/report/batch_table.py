@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from thingstorm.report.gaps import open_gaps
+from thingstorm.report.gaps import closed_gaps, open_gaps
 from thingstorm.report.record import Result
 
 WIDTH = 160
@@ -35,6 +35,11 @@ def summarise(results: Sequence[Result]) -> None:
         console.print(
             f"[yellow]gap[/]    {name}: {gap.name}: expected {gap.expected}, seen {gap.seen}; {gap.gap}"
         )
+    for result in results:
+        for one in closed_gaps(result):
+            console.print(
+                f"[green]closed[/] {result.scenario}: {one.name} is met: take it out of known-gaps.yaml"
+            )
     passed = sum(result.passed for result in results)
     console.print(f"{passed} passed, {len(results) - passed} failed, {len(gaps)} known gaps")
 

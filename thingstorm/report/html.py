@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from contracts.messages import SECOND, Nanoseconds, Verdict
+from thingstorm.report.gaps import open_gaps
 from thingstorm.report.record import PhaseSpan, Record, Result
 
 WIDTH, HEIGHT, MARGIN = 960, 220, 40
@@ -64,7 +65,7 @@ def _anchor(result: Result) -> str:
 def _overview(runs: Sequence[tuple[Result, Record]]) -> str:
     lines = "".join(
         f'<tr><td><a href="#{_anchor(result)}">{escape(result.scenario)}</a></td><td>{result.seed}</td>'
-        f"<td>{_state(result)}</td><td>{sum(bool(one.gap) for one in result.expectations) or ''}</td>"
+        f"<td>{_state(result)}</td><td>{len(open_gaps(result)) or ''}</td>"
         f"<td>{escape(', '.join(f'{one.id}: {one.verdict}' for one in result.phases))}</td></tr>"
         for result, _ in runs
     )

@@ -32,7 +32,7 @@ def tell(result: Result, record: Record) -> None:
     )
     for expectation in result.expectations:
         mark = "[green]ok    [/]" if expectation.passed else "[bold red]FAILED[/]"
-        if expectation.gap:
+        if expectation.gap and not expectation.passed:
             mark = "[yellow]gap   [/]"
         console.print(
             f"  {mark} {expectation.name}: expected {expectation.expected}, seen {expectation.seen}"
