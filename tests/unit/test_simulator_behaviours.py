@@ -281,7 +281,7 @@ def first_target(scenario: Scenario) -> str:
 
 def test_spoofed_values_are_false_and_nothing_else_is() -> None:
     one = {"group": "meter", "count": 1}
-    for mode, by in (("scale", 3.0), ("offset", 50.0), ("fixed", 7.0), ("drift", 2.0), ("freeze", 0.0)):
+    for mode, by in (("scale", 3.0), ("offset", 50.0), ("fixed", 7.0), ("drift", 20.0), ("freeze", 0.0)):
         parameters = {"fields": ["power_w"], "mode": mode, "by": by}
         scenario = with_phase("attack.sensor_spoof", targets=one, **{"with": parameters})
         device = first_target(scenario)
@@ -295,7 +295,7 @@ def test_spoofed_values_are_false_and_nothing_else_is() -> None:
         elif mode == "fixed":
             assert set(false) == {7.0}
         elif mode == "drift":
-            assert mean - usual == pytest.approx(20, abs=15)
+            assert mean - usual == pytest.approx(200, abs=80)
         else:
             assert mean == pytest.approx(usual * 3 if mode == "scale" else usual + 50, rel=0.1)
 
