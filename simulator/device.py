@@ -24,6 +24,9 @@ FILLER = "0123456789abcdef"
 BLOB_FRAME = 40
 """Bytes of a blob's payload around the blob: its time and its number."""
 
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: `json.dumps` with separators of its own makes an encoder a reading."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -96,7 +99,7 @@ class Device:
                 self._spoof(body, effect.spoof, now)
         if extra := self.extra_bytes:
             body["diag"] = (FILLER * (extra // len(FILLER) + 1))[:extra]
-        payload = json.dumps(body, separators=(",", ":")).encode()
+        payload = compact(body).encode()
         for effect in effects:
             payload = self._damaged(payload, effect)
         self.history.append(payload)
@@ -116,7 +119,7 @@ class Device:
         else:
             digits = max(2, extra.size - BLOB_FRAME)
             body["blob"] = f"{self.rng.getrandbits(4 * digits):0{digits}x}"
-        return Reading(topic, json.dumps(body, separators=(",", ":")).encode(), self.qos)
+        return Reading(topic, compact(body).encode(), self.qos)
 
     def delay(self, now: Nanoseconds) -> Nanoseconds:
         """How long the network holds a reading back now. Later ones do not overtake earlier ones."""
