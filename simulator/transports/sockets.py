@@ -22,6 +22,10 @@ MISC_SECONDS = 1.0
 CONNECTS_A_TURN = 20
 """Connects between two turns of the event loop: some 5 ms."""
 
+CONNECTING_AT_ONCE = 64
+"""Dialling or waiting for CONNACK. A broker's queue of new connections is often 100 long: a SYN that finds it full
+is sent again only after a second."""
+
 ANSWER_SECONDS = 10.0
 """TCP connect and CONNACK: a broker that is asked by 1,000 devices at once needs 1 to 2 s."""
 
@@ -113,6 +117,7 @@ class SocketTransport:
         self._addresses: deque[SocketAddress] = deque()
         self._asked: dict[str, Sequence[str]] = {}
         self._queue: deque[str] = deque()
+        self._connecting: set[str] = set()
         self._dials: dict[str, Dial] = {}
         self._links: dict[str, Link] = {}
         self._acknowledged = 0
@@ -133,7 +138,7 @@ class SocketTransport:
         self._timer = asyncio.get_running_loop().call_later(MISC_SECONDS, self._tick)
 
     def connect(self, device_id: str, listens: Sequence[str]) -> None:
-        """Begin to connect, when its turn comes; at most CONNECTS_A_TURN begin in one turn of the loop.
+        """Begin to connect, when its turn comes: CONNECTS_A_TURN in one turn of the loop, CONNECTING_AT_ONCE in all.
 
         A device that comes back gets a fresh link: what the last one had not got acknowledged was given back.
         """
@@ -141,8 +146,7 @@ class SocketTransport:
             return
         self._asked[device_id] = listens
         self._queue.append(device_id)
-        if self._pump is None:
-            self._pump = asyncio.get_running_loop().call_soon(self._dial_some)
+        self._pump_soon()
 
     def publish(self, device_id: str, reading: Reading) -> bool:
         """Hand a reading to the device's link; False if it cannot take it."""
@@ -192,6 +196,7 @@ class SocketTransport:
         """Disconnect every device and give the last packets time to leave."""
         if self._timer is not None:
             self._timer.cancel()
+        self._queue.clear()
         if self._pump is not None:
             self._pump.cancel()
         self._lines.close()
@@ -210,12 +215,14 @@ class SocketTransport:
     def link_up(self, link: Link) -> None:
         """The broker let a device in."""
         if self._links.get(link.device_id) is link:
+            self._connect_is_over(link.device_id)
             self._callbacks.connected(link.device_id)
 
     def link_down(self, link: Link) -> None:
         """The broker refused a device, or its connection broke."""
         if self._links.get(link.device_id) is link:
             del self._links[link.device_id]
+            self._connect_is_over(link.device_id)
             why: Loss = "lost" if link.admitted else "refused"
             self._callbacks.lost(link.device_id, why, self._take_back(link))
 
@@ -235,16 +242,26 @@ class SocketTransport:
         self._in_flight -= 1
         self._callbacks.acknowledged(link.device_id, reading)
 
+    def _pump_soon(self) -> None:
+        if self._pump is None and self._queue and len(self._connecting) < CONNECTING_AT_ONCE:
+            self._pump = asyncio.get_running_loop().call_soon(self._dial_some)
+
     def _dial_some(self) -> None:
         self._pump = None
-        for _ in range(min(CONNECTS_A_TURN, len(self._queue))):
+        room = CONNECTING_AT_ONCE - len(self._connecting)
+        for _ in range(min(CONNECTS_A_TURN, room, len(self._queue))):
             self._dial(self._queue.popleft())
-        if self._queue:
-            self._pump = asyncio.get_running_loop().call_soon(self._dial_some)
+        self._pump_soon()
+
+    def _connect_is_over(self, device_id: str) -> None:
+        """However it went: the next one's turn."""
+        self._connecting.discard(device_id)
+        self._pump_soon()
 
     def _dial(self, device_id: str) -> None:
         if device_id not in self._asked or device_id in self._dials:
             return
+        self._connecting.add(device_id)
         address = self._addresses[0]
         self._dials[device_id] = Dial(
             address, timeout=ANSWER_SECONDS, opened=lambda sock: self._dialled(device_id, address, sock)
@@ -254,6 +271,7 @@ class SocketTransport:
         del self._dials[device_id]
         listens = self._asked.pop(device_id)
         if sock is None:
+            self._connect_is_over(device_id)
             if self._addresses[0] == address:  # localhost has two, and a broker may listen at one
                 self._addresses.rotate(-1)
             self._callbacks.lost(device_id, "unreachable", ())
@@ -268,6 +286,7 @@ class SocketTransport:
 
     def _forget_dial(self, device_id: str) -> None:
         self._asked.pop(device_id, None)
+        self._connect_is_over(device_id)
         dial = self._dials.pop(device_id, None)
         if dial is not None:
             dial.cancel()

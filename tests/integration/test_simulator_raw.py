@@ -238,6 +238,35 @@ async def test_disconnecting_before_the_connection_is_there_calls_nobody_back(ma
         await until(lambda: house.reasons("c") == ["CLIENT_INITIATED_DISCONNECT"])
 
 
+async def test_some_connect_at_a_time_and_all_come_up(make: Make) -> None:
+    everybody = [f"d{number:03d}" for number in range(300)]
+    overrides = {"connects_per_second": float("inf")}
+    async with (
+        a_house(overrides=overrides) as house,
+        a_transport(make, house.broker.port) as (transport, log),
+    ):
+        for device_id in everybody:
+            transport.connect(device_id, ())
+        transport.disconnect("d299")
+        most = 0
+        while len(log.told) < 299:
+            links = transport._links.values()
+            most = max(most, len(transport._dials) + sum(not link.admitted for link in links))
+            await anyio.lowlevel.checkpoint()
+        assert sorted(log.told) == [("connected", device_id) for device_id in everybody[:-1]]
+        assert 20 <= most <= sockets.CONNECTING_AT_ONCE
+
+
+async def test_devices_that_fail_make_room_for_the_next(make: Make) -> None:
+    async with a_server(REFUSED) as refusing:
+        for port, why in ((refusing, "refused"), (free_port(), "unreachable")):
+            async with a_transport(make, port) as (transport, log):
+                for number in range(150):
+                    transport.connect(f"d{number:03d}", ())
+                await until(lambda log=log: len(log.told) == 150)  # type: ignore[misc] - bound early on purpose
+                assert {told[2] for told in log.told} == {why}
+
+
 async def test_what_is_published_just_before_the_end_still_arrives(make: Make) -> None:
     async with a_house() as house, connected(make, house.broker.port) as (transport, _):
         for number in range(50):
