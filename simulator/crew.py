@@ -23,6 +23,7 @@ from .player import (
     Publish,
     Subscribe,
 )
+from .share import EVERYBODY, Share
 from .transports.base import Callbacks, Loss, Transport
 
 OPERATOR = "operator"
@@ -55,9 +56,10 @@ class Crew:
         emit: Emit,
         faults: Faults,
         orders: Orders | None = None,
+        share: Share = EVERYBODY,
     ) -> None:
         """Without `orders` the jobs go over a line of an operator's own, and count as its publishes."""
-        self.player = Player(scenario)
+        self.player = Player(scenario, share)
         self.transport = make(
             Callbacks(
                 connected=self._connected, writable=self._writable, lost=self._lost, message=self._message

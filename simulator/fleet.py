@@ -13,6 +13,7 @@ from contracts.ports import Emit, Gauge, Health, State
 from .crew import Crew, Faults, Orders
 from .model import Scenario
 from .player import PhaseSpan, trace
+from .share import EVERYBODY, Share
 from .transports.base import Callbacks, Transport
 from .transports.paho import PahoTransport
 
@@ -47,6 +48,8 @@ class Simulator:
         transport: MakeTransport | None = None,
         faults: Faults | None = None,
         orders: Orders | None = None,
+        share: Share = EVERYBODY,
+        zero: Nanoseconds | None = None,
     ) -> None:
         """Nothing is opened yet.
 
@@ -61,6 +64,8 @@ class Simulator:
             transport: makes another transport than paho clients.
             orders: sends a retained job to a device; without it an operator's own client does.
             faults: told of (kind, parameters, on) when a fault of the platform begins or is over.
+            share: the devices that are played here; other processes play the others.
+            zero: when the scenario starts, for all processes that share it; without it, when all are connected.
         """
         self._scenario = scenario
         self._address = f"{host}:{port}"
@@ -82,7 +87,9 @@ class Simulator:
             emit=emit or (lambda _event, _facts: None),
             faults=faults or (lambda _kind, _parameters, _on: None),
             orders=orders,
+            share=share,
         )
+        self._zero = zero
         self._crew.changed = self._some_came
         self._player, self._transport = self._crew.player, self._crew.transport
 
@@ -110,7 +117,8 @@ class Simulator:
         try:
             await self._transport.open()
             await self._connect_all()
-            self.started_at = self._clock.now()
+            self.started_at = self._clock.now() if self._zero is None else self._zero
+            await self._clock.sleep_until(self.started_at)
             self._player.start(self.started_at)
             self._state = "ready"
             task_status.started()
@@ -155,6 +163,7 @@ class Simulator:
 
     async def _connect_all(self) -> None:
         self._crew.connect_all()
+        self._some_came()  # nobody may be wanted: then nobody will
         with anyio.move_on_after(CONNECT_SECONDS):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._retry_for_ever)
