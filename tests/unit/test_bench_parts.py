@@ -114,7 +114,7 @@ def test_packages_that_are_not_installed_have_no_version() -> None:
     ("module", "told"),
     [
         ("json.nowhere", "No module named json.nowhere"),
-        ("thingstorm.bench.simulator_load", "KeyError: .kind."),
+        ("thingstorm.bench.simulator_load", "KeyError: .subject."),
     ],
 )
 def test_a_load_generator_that_fails_is_told_with_its_last_words(module: str, told: str) -> None:
