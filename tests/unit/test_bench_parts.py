@@ -123,6 +123,11 @@ def test_a_load_generator_that_fails_is_told_with_its_last_words(module: str, to
     assert "--case" in caught.value.fix
 
 
+def test_the_last_words_of_a_group_of_exceptions_are_found() -> None:
+    assert bench_loads._last_words("  + Group\n    | E: no broker\n    +----------\n") == "E: no broker"
+    assert bench_loads._last_words("\n") == "the load generator ended"
+
+
 def test_quick_cases_are_the_same_cases_smaller() -> None:
     for case in simulator.CASES:
         assert set(case.quick) == set(case.settings)

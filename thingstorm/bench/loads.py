@@ -30,12 +30,17 @@ def load(module: str, settings: Mapping[str, Any], *, what: str, limit_seconds: 
             generator.kill()
             out, err = generator.communicate()
     if generator.returncode:
-        told = err.strip().splitlines()
         raise BackendError(
-            f"{what}: {told[-1] if told else 'the load generator ended'}",
+            f"{what}: {_last_words(err)}",
             fix="run it again; if it stays, leave the peers out or name other cases with --case",
         )
     return dict(json.loads(out))
+
+
+def _last_words(errors: str) -> str:
+    """The last line that says something: a group of exceptions ends with a frame of signs."""
+    lines = (line.strip(" |+-") for line in reversed(errors.splitlines()))
+    return next((line for line in lines if line), "the load generator ended")
 
 
 def allow_many_files() -> None:
