@@ -23,6 +23,7 @@ from .player import (
     Publish,
     Subscribe,
 )
+from .share import EVERYBODY, Share
 from .transports.base import Callbacks, Loss, Transport
 
 OPERATOR = "operator"
@@ -55,9 +56,10 @@ class Crew:
         emit: Emit,
         faults: Faults,
         orders: Orders | None = None,
+        share: Share = EVERYBODY,
     ) -> None:
         """Without `orders` the jobs go over a line of an operator's own, and count as its publishes."""
-        self.player = Player(scenario)
+        self.player = Player(scenario, share)
         self.transport = make(
             Callbacks(
                 connected=self._connected, writable=self._writable, lost=self._lost, message=self._message
@@ -75,15 +77,19 @@ class Crew:
         self._orders = orders
         self._seen: set[str] = set()
         self._operating = 0
+        self._awaited: set[str] = set()
 
     def connect_all(self) -> None:
         """Begin to connect everybody who wants to be online."""
-        for device in self.player.expected:
+        expected = self.player.expected
+        self._awaited = {device.device_id for device in expected}
+        for device in expected:
             self.transport.connect(device.device_id, device.listens)
 
     @property
     def all_up(self) -> bool:
-        return self.player.online >= len(self.player.expected)
+        """Whether nobody of `connect_all` is missing; who was sent away meanwhile, by a job, is not missed."""
+        return not self._awaited
 
     def advance(self, now: Nanoseconds) -> None:
         """Everything that is due by now."""
@@ -126,6 +132,7 @@ class Crew:
 
     def _disconnect(self, command: Disconnect) -> None:
         device_id = command.device.device_id
+        self._awaited.discard(device_id)
         if command.abrupt:
             self._give_back(device_id, self.transport.drop(device_id))
         else:
@@ -152,6 +159,7 @@ class Crew:
         self.counters["connects"] += 1
         self.counters["reconnects"] += device_id in self._seen
         self._seen.add(device_id)
+        self._awaited.discard(device_id)
         commands = self.player.connected(device_id)
         if not self.stopped:
             self._execute(commands)
@@ -167,5 +175,6 @@ class Crew:
 
     def _lost(self, device_id: str, why: Loss, unacknowledged: Sequence[Reading]) -> None:
         self.counters[LOSSES[why]] += 1
+        self._awaited.add(device_id)
         self._give_back(device_id, unacknowledged)
         self.player.lost(device_id, self._now())

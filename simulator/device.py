@@ -27,6 +27,9 @@ FILLER = "0123456789abcdef"
 BLOB_FRAME = 40
 """Bytes of a blob's payload around the blob: its time and its number."""
 
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: `json.dumps` with separators of its own makes an encoder a reading."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -110,7 +113,7 @@ class Device:
                 self._spoof(body, effect.spoof, now)
         if extra := self.extra_bytes:
             body["diag"] = (FILLER * (extra // len(FILLER) + 1))[:extra]
-        payload = json.dumps(body, separators=(",", ":")).encode()
+        payload = compact(body).encode()
         for effect in effects:
             payload = self._damaged(payload, effect)
         self.history.append(payload)
@@ -130,7 +133,7 @@ class Device:
         else:
             digits = max(2, extra.size - BLOB_FRAME)
             body["blob"] = f"{self.rng.getrandbits(4 * digits):0{digits}x}"
-        return Reading(topic, json.dumps(body, separators=(",", ":")).encode(), self.qos)
+        return Reading(topic, compact(body).encode(), self.qos)
 
     def shadow_report(self) -> Reading:
         """What it tells its shadow: the firmware, and the rate that it was asked for."""

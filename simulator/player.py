@@ -18,6 +18,7 @@ from .device import COMMANDED, MAX_KEPT, Device, Reading
 from .effects import Effect
 from .lines import LineAction
 from .model import Group, Phase, Scenario
+from .share import EVERYBODY, Share
 
 BACKOFF: Nanoseconds = SECOND
 MAX_BACKOFF: Nanoseconds = 30 * SECOND
@@ -172,11 +173,17 @@ class _Cast:
 
 
 class Player:
-    """The fleet's state. Call `start` when all devices are connected, then `advance` at every `next_due`."""
+    """The fleet's state. Call `start` when all devices are connected, then `advance` at every `next_due`.
 
-    def __init__(self, scenario: Scenario) -> None:
+    Of a share only its devices act; labels and timeline are the whole scenario's, and the same in every share.
+    """
+
+    def __init__(self, scenario: Scenario, share: Share = EVERYBODY) -> None:
         self._scenario = scenario
+        self._share = share
         self._devices = {device.device_id: device for device in _fleet(scenario)}
+        self._places = {device_id: place for place, device_id in enumerate(self._devices)}
+        self._own = {name: one for name, one in self._devices.items() if share.has(self._places[name])}
         self._heap: list[tuple[Nanoseconds, int, _Entry]] = []
         self._order = itertools.count()
         self._attempts: dict[str, int] = {}
@@ -198,22 +205,26 @@ class Player:
 
     @property
     def devices(self) -> dict[str, Device]:
-        return self._devices
+        """Those that are played here."""
+        return self._own
 
     @property
     def expected(self) -> list[Device]:
         """The devices that want to be online now."""
-        return [device for device in self._devices.values() if device.wanted]
+        return [device for device in self._own.values() if device.wanted]
 
     @property
     def kept_capacity(self) -> int:
-        return MAX_KEPT * len(self._devices)
+        return MAX_KEPT * len(self._own)
 
     def start(self, now: Nanoseconds) -> None:
         """Time zero: every device begins to measure, the timeline is laid out."""
         for device in self._devices.values():
-            device.start_at(now)
-            self._push(device.due, _Read(device, device.due))
+            device.start_at(
+                now
+            )  # of the others too: it takes from the randomness that their plans go on with
+            if device.device_id in self._own:
+                self._push(device.due, _Read(device, device.due))
         for cast in self._cast:
             self._lay_out(cast, now)
 
@@ -450,7 +461,8 @@ class Player:
         self.labels = (*self.labels, *plan.labels)
         self._push(span.start, PhaseStarted(played))
         for step in plan.steps:
-            self._push(step.at, step)
+            if self._share.does(step, self._places):
+                self._push(step.at, step)
         self._push(span.end, PhaseEnded(played))
 
     def _push(self, at: Nanoseconds, entry: _Entry) -> None:

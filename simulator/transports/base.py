@@ -20,13 +20,15 @@ class Callbacks:
     `connected(device_id)`: the broker let the device in. `writable(device_id)`: a connection that could not take
     a reading can take some now. `lost(device_id, why, unacknowledged)`: it is not
     connected (any more); the QoS 1 readings that were not acknowledged, oldest first, may never have arrived.
-    `message(device_id, topic, payload)`: something came to the device.
+    `message(device_id, topic, payload)`: something came to the device. `acknowledged(device_id, reading)`: the
+    broker has a QoS 1 reading.
     """
 
     connected: Callable[[str], None]
     writable: Callable[[str], None]
     lost: Callable[[str, Loss, Sequence[Reading]], None]
     message: Callable[[str, str, bytes], None] = lambda _device_id, _topic, _payload: None
+    acknowledged: Callable[[str, Reading], None] = lambda _device_id, _reading: None
 
 
 class Transport(Protocol):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -11,30 +11,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ..device import Reading
+from .sockets import FILTERS_A_SUBSCRIBE, LAST_WRITE_SECONDS, MAX_IN_FLIGHT, LinkOwner
 
 KEEP_ALIVE_SECONDS = 60
-MAX_IN_FLIGHT = 100
-"""QoS 1 readings sent and not acknowledged, as AWS IoT Core allows a connection; paho's own queue stays empty."""
-
-LAST_WRITE_SECONDS = 1.0
-"""For what is handed over when a connection is closed in order."""
-
-FILTERS_A_SUBSCRIBE = 8
-"""AWS IoT Core takes eight topic filters in one SUBSCRIBE."""
-
-
-class LinkOwner(Protocol):
-    """Whom a link tells."""
-
-    def link_up(self, link: "Link") -> None: ...
-
-    def link_down(self, link: "Link") -> None: ...
-
-    def link_writable(self, link: "Link") -> None: ...
-
-    def link_acknowledged(self) -> None: ...
-
-    def link_message(self, link: "Link", topic: str, payload: bytes) -> None: ...
 
 
 class _Client(Client):
@@ -50,7 +29,7 @@ class _Client(Client):
         self._sock_close()
 
 
-class Link:
+class PahoLink:
     """A connection from its TCP connect to its end; a device that comes back gets a new one."""
 
     def __init__(
@@ -69,7 +48,7 @@ class Link:
             CallbackAPIVersion.VERSION2, client_id=device_id, reconnect_on_failure=False
         )
         client.socket_to_use = sock
-        client.max_inflight_messages_set(MAX_IN_FLIGHT)
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)  # so paho's own queue stays empty
         client.on_socket_open = self._opened
         client.on_socket_close = self._closed
         client.on_socket_register_write = self._wants_to_write
@@ -98,10 +77,6 @@ class Link:
     def _is_full(self, qos: int) -> bool:
         # what waits for the socket is not bounded by paho at QoS 0, so nothing is put behind a socket that is full
         return len(self._waiting) >= MAX_IN_FLIGHT if qos else self._client.want_write()
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._waiting)
 
     @property
     def wants_to_write(self) -> bool:
@@ -168,8 +143,8 @@ class Link:
             self._loop.call_soon(self._owner.link_down, self)
 
     def _acknowledged(self, _c: Client, _u: Any, packet_id: int, _r: ReasonCode, _p: Properties) -> None:
-        if self._waiting.pop(packet_id, None) is not None:
-            self._owner.link_acknowledged()
+        if (reading := self._waiting.pop(packet_id, None)) is not None:
+            self._owner.link_acknowledged(self, reading)
             if len(self._waiting) <= MAX_IN_FLIGHT // 2:
                 self._tell_writable()
 

@@ -1,6 +1,7 @@
-"""`thingstorm bench gateway` on real brokers; no assertion on speed."""
+"""`thingstorm bench gateway` and `bench simulator` on real brokers; no assertion on speed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,32 @@ def test_two_cases_of_the_gateway_beside_stock_amqtt_lose_nothing(tmp_path: Path
     assert {one.pid for one in psutil.Process().children(recursive=True)} <= before
 
 
+def test_the_simulator_beside_other_clients_of_mqtt(tmp_path: Path) -> None:
+    done = thingstorm(
+        "bench", "simulator", "--quick", "--peers", "--case", "connects-5000", "--case", "flood-50-qos1",
+        "--case", "target-20k", "--json", "b.json", cwd=tmp_path, within=100,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "b.json").read_text())
+    figures = {(row["case"], row["subject"], row["metric"]): row["value"] for row in told["rows"]}
+    for subject in ("thingstorm", "thingstorm-raw", "aiomqtt", "gmqtt"):
+        assert figures["connects-5000", subject, "connects_per_s"] > 0
+        assert figures["flood-50-qos1", subject, "messages_per_s"] > 0
+    assert 0 < figures["target-20k", "thingstorm-raw", "messages_per_s"] < 25_000
+    assert ("target-20k", "thingstorm", "messages_per_s") not in figures
+    assert {one["to"] for one in told["ratios"]} == {"thingstorm-raw", "aiomqtt", "gmqtt"}
+    assert set(told["machine"]["versions"]) >= {"paho-mqtt", "aiomqtt", "gmqtt"}
+    if shutil.which("emqtt_bench") is None:
+        assert told["missing"] == ["emqtt-bench"]
+        assert "missing: emqtt-bench is not installed" in done.out
+    assert any("the broker is" in note for note in told["notes"])
+
+
 def test_unknown_benches_and_cases_are_told(tmp_path: Path) -> None:
-    for arguments, known in ((("gatway",), "gateway"), (("gateway", "--case", "qos9"), "qos0-1")):
+    for arguments, known in (
+        (("gatway",), "simulator"),
+        (("simulator", "--case", "x"), "paced-1000"),
+        (("gateway", "--case", "qos9"), "qos0-1"),
+    ):
         done = thingstorm("bench", *arguments, cwd=tmp_path, within=30)
         assert (done.code, known in done.err) == (2, True)

@@ -21,6 +21,7 @@ from simulator import fleet, player
 from simulator.device import Reading
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario, load
+from simulator.transports import sockets
 from simulator.transports.base import Callbacks, Loss
 from simulator.transports.paho import PahoTransport
 
@@ -296,10 +297,8 @@ async def test_a_broker_that_does_not_read_is_not_buried(qos: int) -> None:
 
 
 async def test_a_refusal_and_a_silence_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simulator.transports import paho
-
-    monkeypatch.setattr(paho, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(paho, "MISC_SECONDS", 0.1)
+    monkeypatch.setattr(sockets, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(sockets, "MISC_SECONDS", 0.1)
     log = Log()
     async with mute_server(REFUSED) as refusing, mute_server(b"") as silent:
         for port in (refusing, silent):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from broker import packets
-from contracts.errors import UnknownName
-from thingstorm.bench import gateway
+from contracts.errors import BackendError, UnknownName
+from thingstorm.bench import gateway, simulator
+from thingstorm.bench import loads as bench_loads
 from thingstorm.bench.gateway_load import (
     HEAD,
     Publisher,
@@ -99,5 +100,40 @@ def test_the_result_has_ratios_of_ours_to_each_peer_s(tmp_path: Path) -> None:
 
 
 def test_an_unknown_case_is_told() -> None:
-    with pytest.raises(UnknownName):
-        gateway.run(peers=False, quick=True, only=["qos0-2"], tell=lambda _: None)
+    for run in (gateway.run, simulator.run):
+        with pytest.raises(UnknownName):
+            run(peers=False, quick=True, only=["qos0-2"], tell=lambda _: None)
+
+
+def test_packages_that_are_not_installed_have_no_version() -> None:
+    told = BenchResult("simulator").as_json(["anyio", "no-such-package-anywhere"])
+    assert set(told["machine"]["versions"]) == {"anyio"}
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("json.nowhere", "No module named json.nowhere"),
+        ("thingstorm.bench.simulator_load", "KeyError: .subject."),
+    ],
+)
+def test_a_load_generator_that_fails_is_told_with_its_last_words(module: str, told: str) -> None:
+    with pytest.raises(BackendError, match=f"flood with gmqtt: .*{told}") as caught:
+        bench_loads.load(module, {"a": 1}, what="flood with gmqtt", limit_seconds=20)
+    assert "--case" in caught.value.fix
+
+
+def test_the_last_words_of_a_group_of_exceptions_are_found() -> None:
+    assert bench_loads._last_words("  + Group\n    | E: no broker\n    +----------\n") == "E: no broker"
+    assert bench_loads._last_words("\n") == "the load generator ended"
+
+
+def test_quick_cases_are_the_same_cases_smaller() -> None:
+    for case in simulator.CASES:
+        assert set(case.quick) == set(case.settings)
+        assert case.quick != case.settings
+        assert all(
+            case.quick[name] <= value
+            for name, value in case.settings.items()
+            if isinstance(value, int | float)
+        )

@@ -1,8 +1,5 @@
 """`bench gateway`: throughput, connects and memory of the MQTT gateway, peers side by side in the same run."""
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from contracts.errors import BackendError, UnknownName
+from contracts.errors import UnknownName
 
 from .gateway_tls import make_tls_files
+from .loads import load
 from .result import OURS, BenchResult
-from .subjects import LOAD_CORE, can_pin, missing, pin, running
+from .subjects import can_pin, missing, running
 
 PEERS = ("amqtt", "mosquitto")
 PACKAGES = ("thingstorm", "amqtt", "anyio")
@@ -128,22 +126,5 @@ def _measure(
 
 
 def _load(subject: str, case: Case, settings: dict[str, Any]) -> dict[str, float]:
-    with subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "thingstorm.bench.gateway_load", json.dumps(settings)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as load:
-        pin(load.pid, LOAD_CORE)
-        try:
-            out, err = load.communicate(timeout=case.limit_seconds)
-        except subprocess.TimeoutExpired:
-            load.kill()
-            out, err = load.communicate()
-    if load.returncode:
-        told = err.strip().splitlines()
-        raise BackendError(
-            f"{case.name} with {subject}: {told[-1] if told else 'the load generator ended'}",
-            fix="run it again; if it stays, leave the peers out or name other cases with --case",
-        )
-    return dict(json.loads(out))
+    what = f"{case.name} with {subject}"
+    return load("thingstorm.bench.gateway_load", settings, what=what, limit_seconds=case.limit_seconds)

@@ -56,8 +56,8 @@ class BenchResult:
         ]
 
     def as_json(self, packages: Sequence[str]) -> dict[str, Any]:
-        """The JSON that people script against; `packages` are those whose versions matter."""
-        versions = {name: importlib.metadata.version(name) for name in packages}
+        """The JSON that people script against; `packages` are those whose versions matter, where installed."""
+        versions = {name: version for name in packages if (version := _version(name))}
         cpus = len(os.sched_getaffinity(0))
         machine = {"cpus": cpus, "python": platform.python_version(), "versions": versions}
         return {
@@ -84,6 +84,13 @@ class BenchResult:
             ]
             lines.append((case, metric, *values, *told))
         return ("case", "metric", *subjects, *(f"to {one}" for one in peers)), lines
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _shown(row: Row | None) -> str:

@@ -48,7 +48,9 @@ def missing(subject: str) -> bool:
     """Whether a peer is not installed."""
     if subject == "mosquitto":
         return _mosquitto() is None
-    return subject == "amqtt" and importlib.util.find_spec("amqtt") is None
+    if subject == "emqtt-bench":
+        return shutil.which("emqtt_bench") is None
+    return importlib.util.find_spec(subject) is None
 
 
 def can_pin() -> bool:

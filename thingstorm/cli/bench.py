@@ -1,5 +1,6 @@
 """`bench`: measured figures, peers side by side in the same run."""
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,8 @@ import typer
 from contracts.errors import UnknownName
 from thingstorm.cli.tables import print_rows
 
-BENCHES = ("gateway",)
+BENCHES = {"gateway": "thingstorm.bench.gateway", "simulator": "thingstorm.bench.simulator"}
+"""Modules with `run` and `PACKAGES`, by the name of the bench."""
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: gateway.")],
+    name: Annotated[str, typer.Argument(help="What to measure: gateway, simulator.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -32,13 +34,15 @@ def bench(
     thingstorm bench gateway --quick
 
     thingstorm bench gateway --peers --json gateway.json
+
+    thingstorm bench simulator --peers --case target-20k
     """
     if name not in BENCHES:
-        raise UnknownName("bench", name, BENCHES)
-    from thingstorm.bench import gateway
+        raise UnknownName("bench", name, list(BENCHES))
     from thingstorm.bench.result import write_json
 
-    result = gateway.run(
+    module = importlib.import_module(BENCHES[name])
+    result = module.run(
         peers=peers, quick=quick, only=case or [], tell=lambda line: typer.echo(line, err=True)
     )
     columns, rows = result.table()
@@ -48,4 +52,4 @@ def bench(
     for note in result.notes:
         typer.echo(f"note: {note}")
     if json_file is not None:
-        write_json(result.as_json(gateway.PACKAGES), json_file)
+        write_json(result.as_json(module.PACKAGES), json_file)
