@@ -13,6 +13,7 @@ from contracts.errors import ConfigError
 from contracts.messages import SECOND, Message, Nanoseconds, PublishProperties
 
 from .codes import (
+    BAD_AUTHENTICATION_METHOD,
     FAILURE,
     FILTER_INVALID,
     ID_NOT_VALID,
@@ -440,6 +441,8 @@ class Gateway:
     def _decide(self, client_id: str, request: ConnectRequest, now: Nanoseconds) -> Permissions | Refused:
         """What the client may do once it is connected, or why it may not connect."""
         identity = request.identity
+        if "authentication_method" in request.packet.properties:
+            return Refused(BAD_AUTHENTICATION_METHOD, "no such authentication")
         if fault := self._id_fault(client_id):
             return Refused(ID_NOT_VALID, fault)
         if identity is None or not identity.principal.active:

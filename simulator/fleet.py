@@ -13,6 +13,7 @@ from contracts.ports import Emit, Gauge, Health, State
 from .crew import Crew, Faults, Orders
 from .model import Scenario
 from .player import PhaseSpan, trace
+from .story import Story, story_of
 from .transports.base import Callbacks, Transport
 from .transports.paho import PahoTransport
 
@@ -36,7 +37,7 @@ class Simulator:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | Story,
         *,
         host: str,
         port: int,
@@ -51,7 +52,7 @@ class Simulator:
         """Nothing is opened yet.
 
         Args:
-            scenario: what to play.
+            scenario: what to play; a story is played once.
             host: the broker's address.
             port: the broker's port for plain MQTT.
             clock: drives the scenario.
@@ -62,7 +63,8 @@ class Simulator:
             orders: sends a retained job to a device; without it an operator's own client does.
             faults: told of (kind, parameters, on) when a fault of the platform begins or is over.
         """
-        self._scenario = scenario
+        story = story_of(scenario)
+        self._duration = story.duration
         self._address = f"{host}:{port}"
         self._clock = clock
         self._idle_after = idle_after
@@ -76,7 +78,7 @@ class Simulator:
             lambda calls: PahoTransport(host=host, port=port, callbacks=calls)
         )
         self._crew = Crew(
-            scenario,
+            story.player,
             make=make,
             now=clock.now,
             emit=emit or (lambda _event, _facts: None),
@@ -181,7 +183,7 @@ class Simulator:
         return BackendError(what, fix=f"start a broker at {self._address}, or correct the address")
 
     async def _play(self) -> None:
-        end = self.started_at + self._scenario.duration
+        end = self.started_at + self._duration
         while not self._stopped.is_set():
             now = self._clock.now()
             over = now >= end and not self._idle_after

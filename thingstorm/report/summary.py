@@ -8,7 +8,6 @@ from rich.table import Table
 from thingstorm.report.gaps import open_gaps
 from thingstorm.report.record import Result
 
-
 WIDTH = 160
 """Columns where there is no terminal: a log has no edge."""
 
