@@ -26,12 +26,12 @@ Take = Callable[[Nanoseconds, str, bytes, int], None]
 class Listener:
     """Call `open`, then `listen`, then `close`; one thread, nothing in the background."""
 
-    def __init__(self, *, host: str, port: int, take: Take) -> None:
+    def __init__(self, *, host: str, port: int) -> None:
         self.filters: tuple[str, ...] = ()
         """What the broker granted."""
         self._host = host
         self._port = port
-        self._take = take
+        self._take: Take | None = None
         self._client: Client | None = None
         self._refused = ""
         self._granted = False
@@ -48,9 +48,10 @@ class Listener:
             fix="let this client subscribe to # in the broker's policy",
         )
 
-    def listen(self, stop: Callable[[], bool]) -> None:
+    def listen(self, take: Take, *, stop: Callable[[], bool]) -> None:
         """Hand on what comes until `stop` says so. Raises BackendError when the connection breaks."""
         assert self._client is not None  # noqa: S101 - `open` comes first
+        self._take = take
         while not stop():
             if self._client.loop(TURN_SECONDS) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise BackendError(
@@ -101,7 +102,7 @@ class Listener:
             self._granted = not self._refused
 
         def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
-            if not message.retain:
+            if self._take is not None and not message.retain:
                 self._take(time.time_ns(), message.topic, bytes(message.payload), message.qos)
 
         client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message

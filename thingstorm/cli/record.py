@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,22 +43,19 @@ def record(
     from simulator.transports.listener import Listener
     from thingstorm.runtime.recorder import RECORDING, SCENARIO, Recorder
 
-    recorder = Recorder(out, anonymise=anonymise)
-    listener = Listener(host=host, port=port, take=recorder.take)
-    try:
-        with _asked_to_stop() as stop:
-            listener.open()
-            typer.echo(f"recording {', '.join(listener.filters)} of {host}:{port} {_until(seconds)}")
+    listener = Listener(host=host, port=port)
+    with _asked_to_stop() as stop, closing(listener):
+        listener.open()
+        typer.echo(f"recording {', '.join(listener.filters)} of {host}:{port} {_until(seconds)}")
+        with closing(Recorder(out, anonymise=anonymise)) as recorder:
             progress = _Progress(recorder, seconds)
             try:
-                listener.listen(lambda: bool(stop) or progress.over())
+                listener.listen(recorder.take, stop=lambda: bool(stop) or progress.over())
             finally:
-                listener.close()
-                recorder.finish()
                 progress.tell(last=True)
-                typer.echo(f"wrote {out / RECORDING} and {out / SCENARIO}")
-    finally:
-        recorder.close()
+                recorder.finish()
+    recorder.check()
+    typer.echo(f"wrote {out / RECORDING} and {out / SCENARIO}")
 
 
 def _until(seconds: float | None) -> str:

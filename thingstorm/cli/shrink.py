@@ -64,4 +64,4 @@ def _play(file: Path, scenario: "Scenario", settings: "Config") -> tuple[str, ..
 
 
 def _tell(tried: "Try") -> None:
-    typer.echo(f"{tried.number:4d}  {'kept   ' if tried.kept else 'dropped'}  {tried.change}: {tried.size}")
+    typer.echo(f"{tried.number:4d}  {'smaller' if tried.kept else 'needed '}  {tried.change}: {tried.size}")

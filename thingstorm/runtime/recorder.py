@@ -56,13 +56,17 @@ class Recorder:
         }
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def finish(self) -> None:
-        """Close the recording and write the scenario. Raises ConfigError if nothing came."""
-        self._file.close()
+    def check(self) -> None:
+        """Raises ConfigError if nothing came."""
         if not self.sketch.messages:
             raise ConfigError(
                 "nothing passed the broker", fix="record while devices publish, or for longer, by --seconds"
             )
+
+    def finish(self) -> None:
+        """Write the scenario, if anything came."""
+        if not self.sketch.messages:
+            return
         seconds = (self._last - self._first) / SECOND
         values = self.sketch.scenario("recorded", seconds=seconds)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)

@@ -5,9 +5,11 @@ up. Works on the values of the file with its variables filled in.
 """
 
 import copy
+import json
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,6 +32,12 @@ Play: TypeAlias = Callable[[Scenario], Failures]
 
 LEAST_SECONDS = 1.0
 """Nothing is made shorter than this."""
+
+AFTERWARDS = (0, 3, 6, 12)
+"""Seconds after the last phase that are tried: a window has five, and a verdict counts for ten."""
+
+PARTS = (1 / 2, 1 / 4, 1 / 8)
+"""Of the time before the first phase that are tried to leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,36 +81,47 @@ def shrink(values: Values, play: Play, *, tries: int, tell: Callable[[Try], None
             f"{values['name']} fails nothing: there is nothing to shrink",
             fix="give a scenario of which an expectation fails; `thingstorm run` shows them",
         )
-    smallest = Smallest(copy.deepcopy(values), failures[0], 1)
-    try:
-        while (
-            better := _round(smallest, play, tries, tell)
-        ).values != smallest.values and better.tries < tries:
-            smallest = better
-    except Interrupted:
-        return smallest
-    return better
+    search = _Search(play, tries, tell, Smallest(copy.deepcopy(values), failures[0], 1))
+    with suppress(Interrupted):
+        while search.round():
+            pass
+    return search.smallest
 
 
-def _round(smallest: Smallest, play: Play, tries: int, tell: Callable[[Try], None]) -> Smallest:
-    """Every change once, each on what the ones before it left."""
-    for change in _CHANGES:
-        done: set[str] = set()
-        while smallest.tries < tries:
-            found = next(((n, v) for n, v in change(smallest.values) if n not in done), None)
-            if found is None:
-                break
-            name, candidate = found
-            scenario = _valid(candidate)
-            if scenario is None:
-                done.add(name)
-                continue
-            kept = _fails(scenario, smallest.failure, play)
-            smallest = Smallest(candidate if kept else smallest.values, smallest.failure, smallest.tries + 1)
-            tell(Try(smallest.tries, name, kept, size_of(smallest.values)))
-            if not kept:
-                done.add(name)
-    return smallest
+class _Search:
+    """What is smallest so far, and what was tried: nothing is played twice."""
+
+    def __init__(self, play: Play, tries: int, tell: Callable[[Try], None], smallest: Smallest) -> None:
+        self.smallest = smallest
+        self._play = play
+        self._tries = tries
+        self._tell = tell
+        self._seen: set[str] = set()
+
+    def round(self) -> bool:
+        """Every kind of change, each on what the ones before it left; whether it became smaller."""
+        before = self.smallest.values
+        for change in _CHANGES:
+            while (found := self._fresh(change)) is not None:
+                self._try(*found)
+        return self.smallest.values != before
+
+    def _fresh(self, change: "Callable[[Values], Candidates]") -> tuple[str, Values, Scenario] | None:
+        """The next candidate that was not tried yet and can be played."""
+        for name, candidate in change(self.smallest.values) if self.smallest.tries < self._tries else ():
+            text = json.dumps(candidate, sort_keys=True, default=str)
+            if text not in self._seen:
+                self._seen.add(text)
+                if (scenario := _valid(candidate)) is not None:
+                    return name, candidate, scenario
+        return None
+
+    def _try(self, name: str, candidate: Values, scenario: Scenario) -> None:
+        smallest = self.smallest
+        kept = _fails(scenario, smallest.failure, self._play)
+        values = candidate if kept else smallest.values
+        self.smallest = Smallest(values, smallest.failure, smallest.tries + 1)
+        self._tell(Try(self.smallest.tries, name, kept, size_of(values)))
 
 
 def _fails(scenario: Scenario, failure: str, play: Play) -> bool:
@@ -118,7 +137,12 @@ def _fails(scenario: Scenario, failure: str, play: Play) -> bool:
 def size_of(values: Values) -> str:
     """Devices, phases and seconds, in words."""
     devices = sum(group["count"] for group in values["fleet"])
-    return f"{devices} devices, {len(_phases(values))} phases, {values['duration']}"
+    phases = len(_phases(values))
+    return f"{_counted(devices, 'device')}, {_counted(phases, 'phase')}, {values['duration']}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _scenario(values: Values) -> Scenario:
@@ -164,28 +188,33 @@ def _without_phases(values: Values) -> Candidates:
 
 
 def _shorter_end(values: Values) -> Candidates:
-    """Until the last phase is over, or half of it where there is none."""
+    """Until the last phase is over, or some seconds later: its last verdicts come after it."""
     ends = [_seconds(phase["at"]) + _seconds(phase["for"]) for phase in _phases(values)]
     total = _seconds(values["duration"])
     end = max(ends, default=total / 2)
-    if LEAST_SECONDS <= end < total:
-        yield f"duration {_written(end)}", {**copy.deepcopy(values), "duration": _written(end)}
+    for later in AFTERWARDS:
+        if LEAST_SECONDS <= end + later < total:
+            yield (
+                f"duration {_written(end + later)}",
+                {**copy.deepcopy(values), "duration": _written(end + later)},
+            )
 
 
 def _shorter_beginning(values: Values) -> Candidates:
-    """Half of the time before the first phase; the training is cut as much as it must be."""
+    """Less time before the first phase; the training is cut only where it must be."""
     first = min((_seconds(phase["at"]) for phase in _phases(values)), default=0.0)
-    cut = math.floor(first / 2)
-    if cut < LEAST_SECONDS:
-        return
-    smaller = copy.deepcopy(values)
-    for phase in smaller["timeline"]:
-        phase["at"] = _written(_seconds(phase["at"]) - cut)
-    smaller["duration"] = _written(_seconds(values["duration"]) - cut)
-    if smaller.get("train"):
-        until = _seconds(smaller["train"]["until"])
-        smaller["train"]["until"] = _written(max(LEAST_SECONDS, min(until, until - cut)))
-    yield f"{cut:g} s less before the first phase", smaller
+    for part in PARTS:
+        cut = math.floor(first * part)
+        if cut < LEAST_SECONDS:
+            continue
+        smaller = copy.deepcopy(values)
+        for phase in smaller["timeline"]:
+            phase["at"] = _written(_seconds(phase["at"]) - cut)
+        smaller["duration"] = _written(_seconds(values["duration"]) - cut)
+        if smaller.get("train"):
+            until = min(_seconds(smaller["train"]["until"]), first - cut)
+            smaller["train"]["until"] = _written(max(LEAST_SECONDS, until))
+        yield f"{cut:g} s less before the first phase", smaller
 
 
 def _shorter_phases(values: Values) -> Candidates:
