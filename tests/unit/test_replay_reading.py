@@ -17,6 +17,7 @@ from contracts.messages import SECOND
 from simulator import recording as recording_module
 from simulator.recorded_labels import read_labels
 from simulator.recording import RELATIVE_START, Recording, column_map, moment, read_recording
+from thingstorm.runtime.recorder import _written
 
 ROWS = [
     {"ts": BEGIN + 2, "client_id": "b", "topic": "x/t/b", "payload": '{"v": 2}', "qos": 1},
@@ -136,8 +137,6 @@ def test_what_the_encoding_says_wins(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=60))
 def test_what_record_writes_is_read_as_it_was(payload: bytes) -> None:
-    from thingstorm.runtime.recorder import _written
-
     written = _written(payload)
     assert recording_module._bytes_of(written["payload"], written["encoding"]) == payload
 
