@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -33,9 +32,9 @@ fleet:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "quick.yaml").write_text(TEXT)
-    yield tmp_path
+    return tmp_path
 
 
 async def drain(stream: BatchStream[Message]) -> None:

@@ -71,15 +71,8 @@ def replay(
     thingstorm replay traffic.ndjson --path aws --speed 10 --train-until 2026-01-05T08:10:00Z
     """
     job, player = _plan(file, columns, payload, labels, train_until, path, speed)
-    rules = _every_topic()
-    settings = config_of(
-        config,
-        ports="auto",
-        settings=[
-            f"pipeline.archive_seconds={ARCHIVE_SECONDS}",
-            "broker.limits=open",
-            f"pipeline.rules={rules}",
-        ],
+    settings = _every_topic(
+        config_of(config, ports="auto", settings=[f"pipeline.archive_seconds={ARCHIVE_SECONDS}"])
     )
     finish([_play(job, player, settings)], Files(json_file, junit, html))
 
@@ -115,10 +108,13 @@ def _plan(
     return Job(file, story, path, clock, speed or 1.0, gaps={}), player
 
 
-def _every_topic() -> Path:
+def _every_topic(config: "Config") -> "Config":
+    """Recorded devices follow no convention of ours: every topic is allowed, and routed."""
     from thingstorm.runtime.replay import EVERY_TOPIC
 
-    return EVERY_TOPIC
+    broker = config.broker.model_copy(update={"limits": "open", "overrides": {}, "policy": None})
+    pipeline = config.pipeline.model_copy(update={"rules": EVERY_TOPIC})
+    return config.model_copy(update={"broker": broker, "pipeline": pipeline})
 
 
 def _play(job: "Job", player: "ReplayPlayer", settings: "Config") -> "Outcome":
