@@ -11,7 +11,7 @@ import secrets
 from typing import Any
 
 SHORTEST = 8
-"""Characters of a name at least: two texts in 65,000 have 39 % to share one of 8 hexadecimal digits."""
+"""Hexadecimal digits of a name at least: that two of 10,000 texts share one has a chance of 1 %."""
 
 
 class Anonymiser:

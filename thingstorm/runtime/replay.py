@@ -23,8 +23,6 @@ LEAST_TRAINING: Nanoseconds = 8 * SECOND
 SEED = 1
 """Only the waits of clients that try again are random."""
 
-PAGE = "docs/replay.md"
-
 
 def story_of_recording(
     recording: Recording, labels: Sequence[RecordedLabel], *, train_until: str | None
