@@ -10,7 +10,6 @@ from contracts.messages import SECOND, Nanoseconds, PublishProperties
 from . import packets, properties
 from .codes import (
     ALIAS_INVALID,
-    BAD_AUTHENTICATION_METHOD,
     CONNACK_3,
     FAILURE,
     ID_NOT_FOUND,
@@ -433,9 +432,6 @@ class Conversation:
                 self.end("AUTH_ERROR", now)
             return
         self.level = packet.level
-        if "authentication_method" in packet.properties:
-            self._refuse_connect(Refused(BAD_AUTHENTICATION_METHOD, "no such authentication"), now)
-            return
         request = ConnectRequest(packet, self._identity, self._source_ip)
         decision = self._gateway.connect(request, self, now)
         if isinstance(decision, Refused):

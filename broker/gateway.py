@@ -13,6 +13,7 @@ from contracts.errors import ConfigError
 from contracts.messages import SECOND, Message, Nanoseconds, PublishProperties
 
 from .codes import (
+    BAD_AUTHENTICATION_METHOD,
     BAD_USER_NAME,
     FAILURE,
     FILTER_INVALID,
@@ -441,20 +442,28 @@ class Gateway:
     def _decide(self, client_id: str, request: ConnectRequest, now: Nanoseconds) -> Permissions | Refused:
         """What the client may do once it is connected, or why it may not connect."""
         identity = request.identity
-        if fault := self._id_fault(client_id):
-            return Refused(ID_NOT_VALID, fault)
+        if (unfit := self._unfit(client_id, request.packet)) is not None:
+            return unfit
         if identity is None or not identity.principal.active:
             return Refused(
                 NOT_AUTHORIZED, "the certificate is not active" if identity else "nobody authenticated"
             )
-        if request.packet.password is not None and not self.limits.any_password:
-            return Refused(BAD_USER_NAME, "nobody has this password")
         if client_id in self._quarantined:
             return Refused(NOT_AUTHORIZED, "in quarantine")
         permissions = self._bind(identity, client_id, request.source_ip)
         if not permissions.allows("iot:Connect", f"client/{client_id}"):
             return Refused(NOT_AUTHORIZED, "the policy does not allow it")
         return self._overload(client_id, now) or permissions
+
+    def _unfit(self, client_id: str, packet: Connect) -> Refused | None:
+        """What is wrong with a CONNECT whoever sends it."""
+        if "authentication_method" in packet.properties:
+            return Refused(BAD_AUTHENTICATION_METHOD, "no such authentication")
+        if fault := self._id_fault(client_id):
+            return Refused(ID_NOT_VALID, fault)
+        if packet.password is not None and not self.limits.any_password:
+            return Refused(BAD_USER_NAME, "nobody has this password")
+        return None
 
     def _overload(self, client_id: str, now: Nanoseconds) -> Refused | None:
         if not self._connects.take(now):

@@ -1,13 +1,13 @@
 """Carries out what the player says on a transport, tells the player what came of it, and counts. No clock of its own."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from contracts.messages import Nanoseconds
+from contracts.messages import Label, Nanoseconds
 from contracts.ports import Emit
 
 from . import wire
-from .device import Reading
+from .device import Device, Reading
 from .lines import Open, Send
 from .model import Scenario
 from .player import (
@@ -18,6 +18,7 @@ from .player import (
     Line,
     Order,
     PhaseEnded,
+    PhaseSpan,
     PhaseStarted,
     Player,
     Publish,
@@ -38,6 +39,42 @@ Faults = Callable[[str, Mapping[str, Any], bool], None]
 """Told of (kind, parameters, on) when a fault of the platform begins or is over."""
 
 
+class Plays(Protocol):
+    """What a crew carries out: a scenario's `Player`, or a recording's; see `Player` for every member."""
+
+    online: int
+    kept: int
+    kept_highest: int
+    dropped_unsent: int
+    labels: tuple[Label, ...]
+    phases: tuple[PhaseSpan, ...]
+
+    @property
+    def devices(self) -> Mapping[str, Device]: ...
+
+    @property
+    def expected(self) -> Sequence[Device]: ...
+
+    @property
+    def kept_capacity(self) -> int: ...
+
+    def start(self, now: Nanoseconds) -> None: ...
+
+    def next_due(self) -> Nanoseconds | None: ...
+
+    def advance(self, now: Nanoseconds) -> Iterator[Command]: ...
+
+    def connected(self, device_id: str) -> Iterator[Command]: ...
+
+    def writable(self, device_id: str) -> Iterator[Command]: ...
+
+    def lost(self, device_id: str, now: Nanoseconds) -> None: ...
+
+    def unsent(self, device_id: str, reading: Reading) -> None: ...
+
+    def message(self, device_id: str, topic: str, payload: bytes, now: Nanoseconds) -> Iterator[Command]: ...
+
+
 class Crew:
     """One fleet on one transport.
 
@@ -49,7 +86,7 @@ class Crew:
 
     def __init__(
         self,
-        scenario: Scenario,
+        played: Scenario | Plays,
         *,
         make: Callable[[Callbacks], Transport],
         now: Callable[[], Nanoseconds],
@@ -59,7 +96,7 @@ class Crew:
         share: Share = EVERYBODY,
     ) -> None:
         """Without `orders` the jobs go over a line of an operator's own, and count as its publishes."""
-        self.player = Player(scenario, share)
+        self.player: Plays = Player(played, share) if isinstance(played, Scenario) else played
         self.transport = make(
             Callbacks(
                 connected=self._connected, writable=self._writable, lost=self._lost, message=self._message

@@ -14,6 +14,7 @@ from .crew import Crew, Faults, Orders
 from .model import Scenario
 from .player import PhaseSpan, trace
 from .share import EVERYBODY, Share
+from .story import Story, story_of
 from .transports.base import Callbacks, Transport
 from .transports.paho import PahoTransport
 
@@ -40,7 +41,7 @@ class Simulator:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | Story,
         *,
         host: str,
         port: int,
@@ -57,7 +58,7 @@ class Simulator:
         """Nothing is opened yet.
 
         Args:
-            scenario: what to play.
+            scenario: what to play; a story is played once.
             host: the broker's address.
             port: the broker's port for plain MQTT.
             clock: drives the scenario.
@@ -70,7 +71,8 @@ class Simulator:
             share: the devices that are played here; other processes play the others.
             zero: when the scenario starts, for all processes that share it; without it, when all are connected.
         """
-        self._scenario = scenario
+        story = story_of(scenario)
+        self._duration = story.duration
         self._address = f"{host}:{port}"
         self._clock = clock
         self._idle_after = idle_after
@@ -84,7 +86,7 @@ class Simulator:
             lambda calls: PahoTransport(host=host, port=port, callbacks=calls)
         )
         self._crew = Crew(
-            scenario,
+            story.player,
             make=make,
             now=clock.now,
             emit=emit or (lambda _event, _facts: None),
@@ -197,7 +199,7 @@ class Simulator:
         return BackendError(what, fix=f"start a broker at {self._address}, or correct the address")
 
     async def _play(self) -> None:
-        end = self.started_at + self._scenario.duration
+        end = self.started_at + self._duration
         while not self._stopped.is_set():
             now = self._clock.now()
             over = now >= end and not self._idle_after

@@ -50,6 +50,20 @@ def load_all(
     return _read(path, overrides or {}, seed)[1]
 
 
+def values_of(path: Path) -> dict[str, Any]:
+    """The values of a file that makes exactly one scenario, with its variables and what it extends filled in.
+
+    Raises BadScenario as `load` does.
+    """
+    load(path)
+    document = read_all(path)
+    (cell,) = cells(document, ())
+    values = _with_files(document, substitute(document, {}, cell))
+    if many := seeds(document, values):
+        values["seed"] = many[0]
+    return {key: value for key, value in values.items() if key not in ("vars", *WORDS_OF_FILES)}
+
+
 def _read(path: Path, overrides: Mapping[str, str], seed: int | None) -> tuple[Document, list[Scenario]]:
     document = read_all(path)
     for word, fix in _NOT_YET.items():
@@ -120,4 +134,5 @@ __all__ = [
     "load",
     "load_all",
     "nearest",
+    "values_of",
 ]

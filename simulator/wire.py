@@ -69,6 +69,13 @@ def connect(
     return packet(1, body)
 
 
+def refused_connect(client_id: str) -> bytes:
+    """CONNECT of MQTT 5 with an authentication method that no broker here knows: refused, whoever it says it is."""
+    method = b"\x15" + text("recorded")
+    fixed = text("MQTT") + bytes((5, 2)) + struct.pack(">H", KEEP_ALIVE_SECONDS)
+    return packet(1, fixed + bytes((len(method),)) + method + text(client_id))
+
+
 def publish(topic: str, payload: bytes, *, packet_id: int = 0, retain: bool = False) -> bytes:
     """PUBLISH: at QoS 1 with a packet id, at QoS 0 without."""
     flags = 2 * bool(packet_id) | retain

@@ -84,3 +84,14 @@ def test_a_quarantine_that_failed_is_not_counted() -> None:
         [action("quarantine", "a", 34.2, outcome="over the cap")],
     )
     assert judge(seen)[0].quarantined == ()
+
+
+def test_where_nobody_knows_who_was_hostile_no_device_is_named_wrongly() -> None:
+    unknown = phase("unknown", "attack.recorded", 30, 40)
+    seen = record(
+        [ROLLOUT, unknown], labels(unknown, "*"), [verdict(33, "attack", "a"), verdict(60, "attack", "late")]
+    )
+    _, result = judge(seen)
+    assert (result.verdict, result.expected_devices, result.flagged) == ("attack", (), ("a",))
+    assert (result.recall, result.false_positives, result.detect_seconds) == (1.0, 0, 3.0)
+    assert false_devices(seen) == {"late"}

@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
+class Files:
     """Where the results go."""
 
     json: Path | None = None
@@ -67,7 +67,7 @@ def demo(
     page = html or (None if attach else Path(tempfile.gettempdir()) / "thingstorm-demo.html")
     file = shipped("demo")
     job = plan(file, load(file), path="aws", clock="wall", speed=None, gaps={})
-    _finish(_play_here([job], _settings(config, attach=attach), attach=attach), _Files(json_file, html=page))
+    finish(_play_here([job], _settings(config, attach=attach), attach=attach), Files(json_file, html=page))
 
 
 def run(
@@ -134,7 +134,7 @@ def run(
     order = {id(job): place for place, job in enumerate(jobs)}
     titles = {job.title: order[id(job)] for job in jobs}
     outcomes.sort(key=lambda one: titles[one.job.title])
-    _finish(outcomes, _Files(json_file, junit, html, dataset))
+    finish(outcomes, Files(json_file, junit, html, dataset))
 
 
 def _settings(config: Path | None, *, attach: bool) -> Config:
@@ -194,7 +194,7 @@ def _play_here(jobs: "Sequence[Job]", settings: Config, *, attach: bool) -> "lis
     return outcomes
 
 
-def _finish(outcomes: "Sequence[Outcome]", files: _Files) -> None:
+def finish(outcomes: "Sequence[Outcome]", files: Files) -> None:
     """Write what was asked for, sum up, and fail if something failed. Raises ExpectationFailed."""
     from thingstorm.report.batch_table import summarise
 
@@ -207,7 +207,7 @@ def _finish(outcomes: "Sequence[Outcome]", files: _Files) -> None:
         )
 
 
-def _write(outcomes: "Sequence[Outcome]", files: _Files) -> None:
+def _write(outcomes: "Sequence[Outcome]", files: Files) -> None:
     results = [outcome.result for outcome in outcomes]
     if files.json is not None:
         told = [result.as_json() for result in results]

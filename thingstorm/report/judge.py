@@ -2,12 +2,14 @@
 
 A verdict belongs to a phase when its window ends inside the phase or at most `SLACK` later: windows are five
 seconds long and a verdict needs up to three of them, so the last ones come after the phase is over. Where a
-benign phase and an attack overlap, an attack verdict that names only hostile devices belongs to the attack.
+benign phase and an attack overlap, an attack verdict that names only hostile devices belongs to the attack. Where
+nobody knows who was hostile (a recording's label without devices), no device that is named is wrong.
 """
 
 from collections.abc import Iterable, Sequence
 
 from contracts.messages import SECOND, ActionTaken, Nanoseconds, Verdict
+from simulator.recorded_labels import ANYBODY
 from thingstorm.report.record import PhaseResult, PhaseSpan, Record
 
 SLACK: Nanoseconds = 10 * SECOND
@@ -28,7 +30,7 @@ def false_devices(record: Record) -> frozenset[str]:
         for verdict in record.verdicts
         if verdict.kind == "attack"
         for device in (verdict.devices or ("?",))
-        if device not in _hostile_at(record, verdict.at)
+        if not {device, ANYBODY} & _hostile_at(record, verdict.at)
     )
 
 
@@ -49,6 +51,8 @@ def _judge_phase(phase: PhaseSpan, record: Record) -> PhaseResult:
     attacks = [v for v in mine if v.kind == "attack"]
     flagged = frozenset(device for verdict in attacks for device in verdict.devices)
     others = _hostile_of_others(phase, record)
+    anybody = ANYBODY in hostile | others
+    hostile -= {ANYBODY}
     detected = next((v for v in attacks if not hostile or hostile & set(v.devices)), None) if attack else None
     quarantined, delay = _quarantines(phase, record, attacks, hostile)
     return PhaseResult(
@@ -59,7 +63,7 @@ def _judge_phase(phase: PhaseSpan, record: Record) -> PhaseResult:
         expected_devices=tuple(sorted(hostile)),
         flagged=tuple(sorted(flagged - others if attack else flagged)),
         recall=len(flagged & hostile) / len(hostile) if hostile else 1.0,
-        false_positives=len(flagged - hostile - others),
+        false_positives=0 if anybody else len(flagged - hostile - others),
         detect_seconds=_seconds(detected.at - _first_hostile(phase, record)) if detected else None,
         quarantined=tuple(sorted(quarantined)),
         quarantine_seconds=delay,
@@ -82,7 +86,11 @@ def _hostile_at(record: Record, at: Nanoseconds) -> frozenset[str]:
 def _explained(verdict: Verdict, record: Record) -> bool:
     """An attack verdict whose devices were all hostile at that time: it says nothing about a benign phase."""
     hostile = _hostile_at(record, verdict.at)
-    return verdict.kind in ("attack", "undecided") and bool(hostile) and set(verdict.devices) <= hostile
+    return (
+        verdict.kind in ("attack", "undecided")
+        and bool(hostile)
+        and (ANYBODY in hostile or set(verdict.devices) <= hostile)
+    )
 
 
 def _hostile_of_others(phase: PhaseSpan, record: Record) -> frozenset[str]:

@@ -15,6 +15,7 @@ from contracts.clock import ScaledClock, SystemClock
 from contracts.errors import ConfigError
 from contracts.ports import Emit
 from simulator.scenario import Scenario
+from simulator.story import Story
 from thingstorm.config import Config
 from thingstorm.report.expectations import conclude
 from thingstorm.report.gaps import Gaps, with_gaps
@@ -30,10 +31,10 @@ ClockName: TypeAlias = Literal["wall", "virtual"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One scenario with the path and the clock that it is played on."""
+    """One scenario or story with the path and the clock that it is played on. A story is played once, here."""
 
     file: Path
-    scenario: Scenario
+    scenario: Scenario | Story
     path: PathName
     clock: ClockName
     speed: float
@@ -43,6 +44,11 @@ class Job:
     @property
     def title(self) -> str:
         return f"{self.scenario.name} (seed {self.scenario.seed})"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the ground truth is known."""
+        return isinstance(self.scenario, Scenario) or self.scenario.labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ async def play_job(
                 drain_seconds=config.drain_seconds,
                 with_messages=job.with_messages,
             )
-    result = conclude(job.scenario, record, path=job.path, clock=job.clock)
+    result = conclude(job.scenario, record, path=job.path, clock=job.clock, labelled=job.labelled)
     return Outcome(job, with_gaps(result, job.gaps), record)
 
 

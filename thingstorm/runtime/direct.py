@@ -25,6 +25,7 @@ from pipeline.direct import DirectPath
 from pipeline.rules.engine import DEFAULT_RULES, load_rules
 from simulator.crew import Crew
 from simulator.scenario import Scenario, SqlExpect
+from simulator.story import Story, story_of
 from thingstorm.config import Config
 from thingstorm.report.record import Latency, Ledger, PhaseSpan, Record, SqlAnswer
 from thingstorm.runtime.direct_transport import DirectTransport
@@ -49,11 +50,11 @@ YIELD_STEPS = 20
 
 
 class DirectPlay:
-    """One scenario on the direct path. Call `run` once."""
+    """One scenario or story on the direct path. Call `run` once."""
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | Story,
         config: Config,
         *,
         emit: Emit,
@@ -61,18 +62,18 @@ class DirectPlay:
         with_messages: bool = False,
     ) -> None:
         """Raises ConfigError for rules that the direct path cannot run."""
-        self._scenario = scenario
+        self._story = story = story_of(scenario)
         self._emit = emit
         self._refresh = refresh
-        self.clock = ManualClock(scenario.clock.start_at or START)
+        self.clock = ManualClock(story.clock_start or START)
         rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
-        self._path = DirectPath(rules, seed=scenario.seed)
+        self._path = DirectPath(rules, seed=story.seed)
         limits = profile(config.broker.limits, config.broker.overrides)
         self._gateway = Gateway(limits=limits, accept=self._path.accept)
         self._identity = local_identity(DEVICE_DOCUMENT if config.broker.limits == "aws" else OPEN_DOCUMENT)
         self._transport: DirectTransport
         self._crew = Crew(
-            scenario,
+            story.player,
             make=self._make_transport,
             now=self.clock.now,
             emit=emit,
@@ -108,15 +109,15 @@ class DirectPlay:
         return replace(record, wall_seconds=round(time.monotonic() - began, 1))
 
     async def _play(self, stop: anyio.Event, speed: float | None) -> Nanoseconds:
-        scenario, clock, player = self._scenario, self.clock, self._crew.player
+        story, clock, player = self._story, self.clock, self._crew.player
         self._gateway.tick(clock.now())
         self._crew.connect_all()
         self._transport.pump()
         start = clock.now()
         player.start(start)
-        await self._model.learn(start=start, until=start + scenario.train_until)
+        await self._model.learn(start=start, until=start + story.train_until)
         self._emit("ready", {"seconds": 0.0, "what": f"{player.online} devices are connected"})
-        end, next_step, steps = start + scenario.duration, start + STEP, 0
+        end, next_step, steps = start + story.duration, start + STEP, 0
         real = time.monotonic()
         while next_step <= end:
             while (due := player.next_due()) is not None and due < next_step:
@@ -209,7 +210,7 @@ class DirectPlay:
             ledger=ledger,
             losses=losses(ledger, distinct=int(row["d"]), dead_letters=self._path.dead_letters),
             latency=Latency(),
-            answers=tuple([await self._answer(query) for query in self._scenario.expect.sql]),
+            answers=tuple([await self._answer(query) for query in self._story.expect.sql]),
             traffic=await self._traffic(started_at),
             alerts_received=self._alerts.received,
             messages=await messages_since(self._query, started_at) if self._with_messages else (),
@@ -275,7 +276,7 @@ class _Alerts:
 
 
 async def play_direct(
-    scenario: Scenario,
+    scenario: Scenario | Story,
     config: Config,
     *,
     emit: Emit,

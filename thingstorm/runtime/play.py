@@ -15,6 +15,7 @@ from contracts.ports import Emit
 from pipeline.aws.provision import MAX_RECEIVES, VISIBILITY_SECONDS
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario, SqlExpect
+from simulator.story import Story, story_of
 from thingstorm.config import Config
 from thingstorm.report.record import Latency, PhaseSpan, Record, SqlAnswer
 from thingstorm.runtime.counting import Counts, alerts_received, count, hops, quiet
@@ -46,7 +47,7 @@ Open = Callable[[Emit], AbstractAsyncContextManager[Target]]
 
 
 async def play(
-    scenario: Scenario,
+    scenario: Scenario | Story,
     target: Open,
     *,
     emit: Emit,
@@ -60,7 +61,8 @@ async def play(
     Raises the first failure of any part, Interrupted when `stop` is set before it is over, NotReady if the path does not become quiet.
     """
     began = time.monotonic()
-    emit("starting", {"what": f"the stack, then {scenario.device_count} devices"})
+    story = story_of(scenario)
+    emit("starting", {"what": f"the stack, then {len(story.player.devices)} devices"})
     over = False
 
     def tell(event: str, facts: Mapping[str, Any]) -> None:
@@ -72,7 +74,7 @@ async def play(
         clock = stack.clock
         host, port = stack.mqtt
         simulator = Simulator(
-            scenario, host=host, port=port, clock=clock, emit=emit, faults=stack.fault, orders=orders
+            story, host=host, port=port, clock=clock, emit=emit, faults=stack.fault, orders=orders
         )
         await stack.prepare(simulator.device_ids)
         before = await count(stack)
@@ -80,8 +82,8 @@ async def play(
         first = clock.now()
         async with refreshing(lambda: hops(stack), stack.look, simulator, refresh):
             async with supervise([simulator], drain_seconds=drain_seconds):
-                await stack.learn(start=first, until=simulator.started_at + scenario.train_until)
-                what = f"{scenario.device_count} devices are connected"
+                await stack.learn(start=first, until=simulator.started_at + story.train_until)
+                what = f"{story.player.online} devices are connected"
                 emit("ready", {"seconds": time.monotonic() - began, "what": what})
                 await _first(simulator.finished, stop)
             if not simulator.finished.is_set():
@@ -91,9 +93,9 @@ async def play(
             ended_at = clock.now()
             await _judged(stack, ended_at)
             await stack.flush()
-            await settle(quiet(stack, before), within=_settle_seconds(scenario))
+            await settle(quiet(stack, before), within=_settle_seconds(story))
             await stack.flush()
-        record = await _record(stack, simulator, scenario, before, ended_at)
+        record = await _record(stack, simulator, story, before, ended_at)
         if with_messages:
             record = replace(record, messages=await messages_since(stack.query, simulator.started_at))
         emit("stopping", {})
@@ -115,11 +117,9 @@ async def ordering(stack: Target) -> AsyncIterator[Callable[[str, bytes], None]]
         tasks.cancel_scope.cancel()
 
 
-def _settle_seconds(scenario: Scenario) -> float:
+def _settle_seconds(story: Story) -> float:
     """What a handler leaves comes back after the queue's visibility timeout, at most five times."""
-    again = {"fault.poison_message", "fault.handler_crash", "fault.throttle"}
-    retried = any(phase.kind in again for phase in scenario.timeline)
-    return SETTLE_SECONDS + (MAX_RECEIVES * VISIBILITY_SECONDS if retried else 0)
+    return SETTLE_SECONDS + (MAX_RECEIVES * VISIBILITY_SECONDS if story.retried else 0)
 
 
 def here(config: Config, *, clock: Clock | None = None) -> Open:
@@ -185,7 +185,7 @@ async def _judged(stack: Target, until: Nanoseconds) -> None:
 
 
 async def _record(
-    stack: Target, simulator: Simulator, scenario: Scenario, before: Counts, ended_at: Nanoseconds
+    stack: Target, simulator: Simulator, story: Story, before: Counts, ended_at: Nanoseconds
 ) -> Record:
     now = await count(stack)
     ledger = now.ledger(before, published=simulator.health().counters["published"])
@@ -206,7 +206,7 @@ async def _record(
             dead_letters=now.dead_letters - before.dead_letters,
         ),
         latency=_latency(told),
-        answers=tuple([await answer(stack.query, query) for query in scenario.expect.sql]),
+        answers=tuple([await answer(stack.query, query) for query in story.expect.sql]),
         traffic=await _traffic(stack, began),
         alerts_received=await alerts_received(stack),
         hops=await hop_latencies(stack.query, began),
