@@ -9,7 +9,6 @@ from contracts.ports import Emit
 from . import wire
 from .device import Device, Reading
 from .lines import Open, Send
-from .model import Scenario
 from .player import (
     Command,
     Connect,
@@ -20,11 +19,9 @@ from .player import (
     PhaseEnded,
     PhaseSpan,
     PhaseStarted,
-    Player,
     Publish,
     Subscribe,
 )
-from .share import EVERYBODY, Share
 from .transports.base import Callbacks, Loss, Transport
 
 OPERATOR = "operator"
@@ -86,17 +83,16 @@ class Crew:
 
     def __init__(
         self,
-        played: Scenario | Plays,
+        player: Plays,
         *,
         make: Callable[[Callbacks], Transport],
         now: Callable[[], Nanoseconds],
         emit: Emit,
         faults: Faults,
         orders: Orders | None = None,
-        share: Share = EVERYBODY,
     ) -> None:
         """Without `orders` the jobs go over a line of an operator's own, and count as its publishes."""
-        self.player: Plays = Player(played, share) if isinstance(played, Scenario) else played
+        self.player = player
         self.transport = make(
             Callbacks(
                 connected=self._connected, writable=self._writable, lost=self._lost, message=self._message

@@ -71,7 +71,7 @@ class Simulator:
             share: the devices that are played here; other processes play the others.
             zero: when the scenario starts, for all processes that share it; without it, when all are connected.
         """
-        story = story_of(scenario)
+        story = story_of(scenario, share)
         self._duration = story.duration
         self._address = f"{host}:{port}"
         self._clock = clock
@@ -92,7 +92,6 @@ class Simulator:
             emit=emit or (lambda _event, _facts: None),
             faults=faults or (lambda _kind, _parameters, _on: None),
             orders=orders,
-            share=share,
         )
         self._zero = zero
         self._crew.changed = self._some_came

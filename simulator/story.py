@@ -7,6 +7,7 @@ from contracts.messages import Nanoseconds
 from .crew import Plays
 from .model import Expect, Scenario
 from .player import Player
+from .share import EVERYBODY, Share
 
 _LEFT_TO_THE_QUEUE = ("fault.poison_message", "fault.handler_crash", "fault.throttle")
 """Faults after which messages come back by the queue's visibility timeout."""
@@ -31,14 +32,14 @@ class Story:
     labelled: bool = True
 
 
-def story_of(played: Scenario | Story) -> Story:
-    """A scenario's story; a story is its own."""
+def story_of(played: Scenario | Story, share: Share = EVERYBODY) -> Story:
+    """A scenario's story, of its devices those of the share; a story is its own."""
     if isinstance(played, Story):
         return played
     return Story(
         name=played.name,
         seed=played.seed,
-        player=Player(played),
+        player=Player(played, share),
         duration=played.duration,
         train_until=played.train_until,
         clock_start=played.clock.start_at,
