@@ -37,6 +37,9 @@ from .store import Store
 GROUP = "thingstorm"
 KEEP_ALIVE_SECONDS = 10
 SESSION_SECONDS = 3600
+OURS = ("thingstorm", "platform")
+"""Marks what the platform itself publishes: the shared subscription to everything brings it back."""
+
 GOODBYE_SECONDS = 2
 """An answer of a broker on the way takes milliseconds; one that does not come leaves duplicates, not losses."""
 
@@ -145,7 +148,9 @@ class ExternalBroker:
         """To devices. Raises NotReady while the broker is away."""
         if self._client is None:
             raise NotReady("the external broker is away", fix="see `thingstorm doctor`")
-        self._client.publish(topic, payload, qos=min(qos, 1), retain=retain)
+        told: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho publishes no types here
+        told.UserProperty = OURS
+        self._client.publish(topic, payload, qos=min(qos, 1), retain=retain, properties=told)
 
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         """The rules see nothing of the device from now on; the broker itself is not told. Idempotent."""
@@ -329,6 +334,10 @@ class ExternalBroker:
         if not message.qos and len(self._waiting) >= CAPACITY:
             self._counters["dropped"] += 1
             return
+        if OURS in (getattr(message.properties, "UserProperty", None) or ()):
+            if message.qos:
+                client.ack(message.mid, message.qos)
+            return  # from the platform to a device: no device's message
         now = self._clock.now()
         client_id = self._client_of(message.topic)
         if client_id in self._quarantined:

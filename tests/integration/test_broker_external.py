@@ -187,6 +187,7 @@ async def test_commands_reach_devices_and_what_mqtt_5_says_of_a_payload_reaches_
             await anyio.sleep(0.3)
             await outside.broker.publish("cmd/m1/do", b"update", qos=1)
             await until(lambda: got == [b"update"])
+            assert not [one for one in outside.seen if one.topic.startswith("cmd/")], "no device said this"
             told: Any = Properties(PacketTypes.PUBLISH)
             told.ContentType, told.UserProperty = "text", ("k", "v")
             client.publish("dt/meter/m1/t", b"x", qos=1, properties=told)
