@@ -41,7 +41,7 @@ class Running:
             told = json.load(answer)
         return [dict(zip(told["columns"], row, strict=True)) for row in told["rows"]]
 
-    def arrived(self, prefix: str, expected: int, *, within: float = 90) -> dict[str, int]:
+    def arrived(self, prefix: str, expected: int, *, within: float = 200) -> dict[str, int]:
         """Rows, messages and traces of a load in the view, once all are there."""
         deadline = time.monotonic() + within
         row: dict[str, int] = {}
