@@ -144,7 +144,7 @@ def _of_text(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        pass
+        pass  # no number: perhaps ISO 8601
     try:
         return _of_datetime(datetime.fromisoformat(text))
     except ValueError:

@@ -132,7 +132,7 @@ class RawLink:
         try:
             del self._unsent[: self._socket.send(self._unsent)]
         except BlockingIOError:
-            pass
+            pass  # all of it waits: `_watch_for_room` below
         except OSError:
             self._break()
             return

@@ -280,7 +280,7 @@ def _received(one: socket.socket) -> bytes | None:
         while one.pending():
             parts.append(one.recv(TLS_RECORD))
     except ssl.SSLWantReadError:
-        pass
+        pass  # the rest of a record is under way: what is whole is taken
     return b"".join(parts)
 
 
