@@ -7,9 +7,7 @@ from contracts.messages import Label, Nanoseconds
 from contracts.ports import Emit
 
 from . import wire
-from .device import Device, Reading
-from .lines import Open, Send
-from .player import (
+from .commands import (
     Command,
     Connect,
     Disconnect,
@@ -22,6 +20,8 @@ from .player import (
     Publish,
     Subscribe,
 )
+from .device import Device, Reading
+from .lines import Open, Send
 from .transports.base import Callbacks, Loss, Transport
 
 OPERATOR = "operator"

@@ -10,9 +10,10 @@ from contracts.errors import BackendError
 from contracts.messages import SECOND, Label, Nanoseconds
 from contracts.ports import Emit, Gauge, Health, State
 
+from .commands import PhaseSpan
 from .crew import Crew, Faults, Orders
 from .model import Scenario
-from .player import PhaseSpan, trace
+from .player import trace
 from .share import EVERYBODY, Share
 from .story import Story, story_of
 from .transports.base import Callbacks, Transport

@@ -14,18 +14,24 @@ from typing import Any, TypeAlias
 from contracts.messages import MILLISECOND, SECOND, Label, Nanoseconds
 
 from .behaviours.base import AnyStep, FaultStep, LineStep, OrderStep, Span, Step, SubscribeStep
-from .device import COMMANDED, MAX_KEPT, Device, Reading
+from .commands import (
+    Command,
+    Connect,
+    Disconnect,
+    Fault,
+    Line,
+    Order,
+    PhaseEnded,
+    PhaseSpan,
+    PhaseStarted,
+    Publish,
+    Subscribe,
+)
+from .device import COMMANDED, Device, Reading
 from .effects import Effect
-from .lines import LineAction
 from .model import Group, Phase, Scenario
+from .roster import Roster
 from .share import EVERYBODY, Share
-
-BACKOFF: Nanoseconds = SECOND
-MAX_BACKOFF: Nanoseconds = 30 * SECOND
-"""A device that is refused or lost tries again after 1, 2, 4, ... 30 s, each with a jitter of a half."""
-
-HASTY_BACKOFF: Nanoseconds = SECOND // 5
-"""A hostile device that was thrown out does not wait: an attack that backs off politely is none."""
 
 MAX_COMMANDED = 100
 MAX_REBOOT_SECONDS = 3_600
@@ -33,90 +39,6 @@ MAX_REBOOT_SECONDS = 3_600
 
 MAX_LATE: Nanoseconds = SECOND
 """A fleet that is further behind than this (the machine slept) skips readings rather than make up for them."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseSpan:
-    """A phase as it is played: absolute start and end."""
-
-    id: str
-    kind: str
-    start: Nanoseconds
-    end: Nanoseconds
-    devices: int
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """The device wants to be online."""
-
-    device: Device
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnect:
-    """The device goes offline: in order, or (`abrupt`) without a word."""
-
-    device: Device
-    abrupt: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """The device sends a reading; what cannot be sent goes back by `Player.unsent`."""
-
-    device: Device
-    reading: Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """The device asks for topic filters besides those that it listens to."""
-
-    device: Device
-    filters: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The operator sends a retained job to a device; an empty payload takes it back."""
-
-    device: Device
-    topic: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Something happens on a connection that is no device's."""
-
-    action: LineAction
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault of the platform begins or is over."""
-
-    step: FaultStep
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseStarted:
-    """A phase of the timeline begins."""
-
-    phase: PhaseSpan
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseEnded:
-    """A phase of the timeline is over."""
-
-    phase: PhaseSpan
-
-
-Command: TypeAlias = (
-    Connect | Disconnect | Publish | Subscribe | Order | Line | Fault | PhaseStarted | PhaseEnded
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +94,7 @@ class _Cast:
     targets: Sequence[Device]
 
 
-class Player:
+class Player(Roster):
     """The fleet's state. Call `start` when all devices are connected, then `advance` at every `next_due`.
 
     Of a share only its devices act; labels and timeline are the whole scenario's, and the same in every share.
@@ -183,17 +105,12 @@ class Player:
         self._share = share
         self._devices = {device.device_id: device for device in _fleet(scenario)}
         self._places = {device_id: place for place, device_id in enumerate(self._devices)}
-        self._own = {name: one for name, one in self._devices.items() if share.has(self._places[name])}
+        own = {name: one for name, one in self._devices.items() if share.has(self._places[name])}
+        super().__init__(own, random.Random(f"{scenario.seed}/player"))  # noqa: S311 - simulation, no secret
         self._heap: list[tuple[Nanoseconds, int, _Entry]] = []
         self._order = itertools.count()
-        self._attempts: dict[str, int] = {}
-        self._rng = random.Random(f"{scenario.seed}/player")  # noqa: S311 - simulation, no secret
         self.labels: tuple[Label, ...] = ()
         self.phases: tuple[PhaseSpan, ...] = ()
-        self.online = 0
-        self.kept = 0
-        self.kept_highest = 0
-        self.dropped_unsent = 0
         self._cast = [self._choose(phase, place) for place, phase in enumerate(scenario.timeline)]
         for cast in self._cast:
             if cast.phase.behaviour.absent:
@@ -203,27 +120,13 @@ class Player:
                 for device in cast.targets:
                     device.listens = _with(device.listens, job_topic(device))
 
-    @property
-    def devices(self) -> dict[str, Device]:
-        """Those that are played here."""
-        return self._own
-
-    @property
-    def expected(self) -> list[Device]:
-        """The devices that want to be online now."""
-        return [device for device in self._own.values() if device.wanted]
-
-    @property
-    def kept_capacity(self) -> int:
-        return MAX_KEPT * len(self._own)
-
     def start(self, now: Nanoseconds) -> None:
         """Time zero: every device begins to measure, the timeline is laid out."""
         for device in self._devices.values():
             device.start_at(
                 now
             )  # of the others too: it takes from the randomness that their plans go on with
-            if device.device_id in self._own:
+            if device.device_id in self.devices:
                 self._push(device.due, _Read(device, device.due))
         for cast in self._cast:
             self._lay_out(cast, now)
@@ -241,30 +144,17 @@ class Player:
     def connected(self, device_id: str) -> Iterator[Command]:
         """The device's connection is up: it reports to its shadow, if it has one, and sends what it kept."""
         device = self._devices[device_id]
-        self._set_online(device, online=True)
-        self._attempts.pop(device_id, None)
+        self._is_up(device)
         if device.shadow:
             yield Publish(device, device.shadow_report())
         yield from self._send_kept(device)
-
-    def writable(self, device_id: str) -> Iterator[Command]:
-        """The connection can take readings again: more of what is kept."""
-        yield from self._send_kept(self._devices[device_id])
 
     def lost(self, device_id: str, now: Nanoseconds) -> None:
         """The connection was refused or broke: the device tries again later, if it wants to be online at all."""
         device = self._devices[device_id]
         self._set_online(device, online=False)
         if device.wanted:
-            attempt = self._attempts[device_id] = self._attempts.get(device_id, 0) + 1
-            wait = min(MAX_BACKOFF, BACKOFF << min(attempt - 1, 5))
-            if device.hasty and attempt == 1:
-                wait = HASTY_BACKOFF
-            self._push(now + int(wait * self._rng.uniform(0.5, 1.5)), _Retry(device))
-
-    def unsent(self, device_id: str, reading: Reading) -> None:
-        """A reading could not be sent, or was not acknowledged before the connection broke: it goes first later."""
-        self._keep(self._devices[device_id], reading, first=True)
+            self._push(now + self._next_try(device), _Retry(device))
 
     def message(self, device_id: str, topic: str, payload: bytes, now: Nanoseconds) -> Iterator[Command]:
         """Something came to a device: a job is done once, however often it comes; a command at once."""
@@ -311,7 +201,7 @@ class Player:
         elif isinstance(entry, Step):
             yield from self._step(entry, due)
         elif isinstance(entry, _Sending):
-            yield from self._send_now(entry.device, entry.reading)
+            yield from self._send_or_keep(entry.device, entry.reading)
         elif isinstance(entry, _Rebooted):
             yield from self._rebooted(entry, due)
         elif isinstance(entry, PhaseStarted | PhaseEnded):
@@ -367,33 +257,7 @@ class Player:
             if wait:
                 self._push(now + wait, _Sending(device, reading))
             else:
-                yield from self._send_now(device, reading)
-
-    def _send_now(self, device: Device, reading: Reading) -> Iterator[Command]:
-        if not device.online or device.kept:
-            self._keep(device, reading)
-            yield from self._send_kept(device)
-        else:
-            yield Publish(device, reading)
-
-    def _send_kept(self, device: Device) -> Iterator[Command]:
-        """Oldest first, as many as there are now: what comes back meanwhile waits for the next time."""
-        for _ in range(len(device.kept) if device.online else 0):
-            before = len(device.kept)
-            self.kept -= 1
-            yield Publish(device, device.kept.popleft())
-            if len(device.kept) >= before:
-                return
-
-    def _keep(self, device: Device, reading: Reading, *, first: bool = False) -> None:
-        lost = device.keep(reading, first=first)
-        self.dropped_unsent += lost
-        self.kept += 1 - lost
-        self.kept_highest = max(self.kept_highest, self.kept)
-
-    def _set_online(self, device: Device, *, online: bool) -> None:
-        self.online += online - device.online
-        device.online = online
+                yield from self._send_or_keep(device, reading)
 
     def _step(self, step: Step, due: Nanoseconds) -> Iterator[Command]:
         device = self._devices[step.device_id]

@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from contracts.messages import SECOND, Label, Nanoseconds
 
 from . import wire
-from .device import MAX_KEPT, Device, Reading
-from .lines import Open
-from .player import (
-    BACKOFF,
-    MAX_BACKOFF,
+from .commands import (
     Command,
     Connect,
     Disconnect,
@@ -24,11 +20,13 @@ from .player import (
     PhaseEnded,
     PhaseSpan,
     PhaseStarted,
-    Publish,
     Subscribe,
 )
+from .device import Device, Reading
+from .lines import Open
 from .recorded_labels import ANYBODY, RecordedLabel
 from .recording import Recording, Row, rows_by_client
+from .roster import Roster
 from .schedule import Every
 
 AWAY = "recording"
@@ -48,7 +46,7 @@ class _Retry:
     device: Device
 
 
-class ReplayPlayer:
+class ReplayPlayer(Roster):
     """The recorded clients' state. Call `start` when those of the beginning are connected, then `advance`.
 
     A client that was there before the recording (its first row, in the training part, is no connect) is expected at
@@ -66,29 +64,20 @@ class ReplayPlayer:
         """`train_until` counts from the recording's start."""
         self._recording = recording
         self._recorded_labels = labels
-        self._rng = random.Random(f"{seed}/replay")  # noqa: S311 - simulation, no secret
+        rng = random.Random(f"{seed}/replay")  # noqa: S311 - simulation, no secret
+        own = {name: self._device(row, train_until, rng) for name, row in rows_by_client(recording)}
+        super().__init__(own, rng)
         self._heap: list[tuple[Nanoseconds, int, _Retry | PhaseStarted | PhaseEnded]] = []
         self._order = itertools.count()
-        self._attempts: dict[str, int] = {}
         self._leaving: set[str] = set()
         self._asked: dict[str, list[str]] = {}
         self._refused = itertools.count()
         self._offset: Nanoseconds = 0
         self._started = False
-        self.devices = {name: self._device(row, train_until) for name, row in rows_by_client(recording)}
         self.labels: tuple[Label, ...] = ()
         self.phases: tuple[PhaseSpan, ...] = ()
         self.rows = len(recording.rows)
-        self.played = self.online = self.kept = self.kept_highest = self.dropped_unsent = 0
-
-    @property
-    def expected(self) -> list[Device]:
-        """The clients that want to be online now."""
-        return [device for device in self.devices.values() if device.wanted]
-
-    @property
-    def kept_capacity(self) -> int:
-        return MAX_KEPT * len(self.devices)
+        self.played = 0
 
     def start(self, now: Nanoseconds) -> None:
         """The recording's first second is `now`."""
@@ -118,15 +107,10 @@ class ReplayPlayer:
     def connected(self, device_id: str) -> Iterator[Command]:
         """The connection is up: the client subscribes and sends what it kept, and leaves if it was about to."""
         device = self.devices[device_id]
-        self._set_online(device, online=True)
-        self._attempts.pop(device_id, None)
+        self._is_up(device)
         if filters := self._asked.pop(device_id, None):
             yield Subscribe(device, tuple(filters))
         yield from self._send_kept(device)
-
-    def writable(self, device_id: str) -> Iterator[Command]:
-        """The connection can take messages again: more of what is kept."""
-        yield from self._send_kept(self.devices[device_id])
 
     def lost(self, device_id: str, now: Nanoseconds) -> None:
         """Refused or broken, which the recording does not know of: the client tries again while it has to be there."""
@@ -136,13 +120,7 @@ class ReplayPlayer:
             self._leaving.discard(device_id)
             device.off.add(AWAY)
         if device.wanted:
-            attempt = self._attempts[device_id] = self._attempts.get(device_id, 0) + 1
-            wait = min(MAX_BACKOFF, BACKOFF << min(attempt - 1, 5))
-            self._push(now + int(wait * self._rng.uniform(0.5, 1.5)), _Retry(device))
-
-    def unsent(self, device_id: str, reading: Reading) -> None:
-        """A message could not be sent, or was not acknowledged before the connection broke: it goes first later."""
-        self._keep(self.devices[device_id], reading, first=True)
+            self._push(now + self._next_try(device), _Retry(device))
 
     def message(self, device_id: str, topic: str, payload: bytes, now: Nanoseconds) -> Iterator[Command]:
         """Recorded clients do what the recording says, whatever comes to them."""
@@ -168,7 +146,7 @@ class ReplayPlayer:
         device = self.devices[row.client_id]
         if row.event == "publish":
             yield from self._come(device)
-            yield from self._publish(device, Reading(row.topic, row.payload, min(row.qos, 1)))
+            yield from self._send_or_keep(device, Reading(row.topic, row.payload, min(row.qos, 1)))
         elif row.event == "connect":
             yield from self._connect_again(device)
         elif row.event == "subscribe":
@@ -198,13 +176,6 @@ class ReplayPlayer:
         else:
             yield from self._come(device)
 
-    def _publish(self, device: Device, reading: Reading) -> Iterator[Command]:
-        if not device.online or device.kept:
-            self._keep(device, reading)
-            yield from self._send_kept(device)
-        else:
-            yield Publish(device, reading)
-
     def _subscribe(self, device: Device, topic_filter: str) -> Iterator[Command]:
         if topic_filter not in device.listens:
             device.listens = (*device.listens, topic_filter)[-MAX_FILTERS:]
@@ -214,13 +185,8 @@ class ReplayPlayer:
             self._asked.setdefault(device.device_id, []).append(topic_filter)
 
     def _send_kept(self, device: Device) -> Iterator[Command]:
-        """Oldest first, as many as there are now: what comes back meanwhile waits for the next time."""
-        for _ in range(len(device.kept) if device.online else 0):
-            before = len(device.kept)
-            self.kept -= 1
-            yield Publish(device, device.kept.popleft())
-            if len(device.kept) >= before:
-                return
+        """What is kept; then it leaves, if it was about to."""
+        yield from super()._send_kept(device)
         yield from self._leave(device)
 
     def _leave(self, device: Device) -> Iterator[Command]:
@@ -230,16 +196,6 @@ class ReplayPlayer:
             device.off.add(AWAY)
             self._set_online(device, online=False)
             yield Disconnect(device, abrupt=False)
-
-    def _keep(self, device: Device, reading: Reading, *, first: bool = False) -> None:
-        lost = device.keep(reading, first=first)
-        self.dropped_unsent += lost
-        self.kept += 1 - lost
-        self.kept_highest = max(self.kept_highest, self.kept)
-
-    def _set_online(self, device: Device, *, online: bool) -> None:
-        self.online += online - device.online
-        device.online = online
 
     def _lay_out(self, label: RecordedLabel) -> None:
         start, end = label.start + self._offset, label.end + self._offset
@@ -255,7 +211,7 @@ class ReplayPlayer:
     def _push(self, at: Nanoseconds, entry: _Retry | PhaseStarted | PhaseEnded) -> None:
         heapq.heappush(self._heap, (at, next(self._order), entry))
 
-    def _device(self, row: Row, train_until: Nanoseconds) -> Device:
+    def _device(self, row: Row, train_until: Nanoseconds, rng: random.Random) -> Device:
         levels = row.topic.split("/")
         device = Device(
             device_id=row.client_id,
@@ -264,7 +220,7 @@ class ReplayPlayer:
             qos=min(row.qos, 1),
             every=_NEVER_ASKED,
             listens=(),
-            rng=self._rng,
+            rng=rng,
             generators={},
         )
         if row.event == "connect" or row.at >= self._recording.start + train_until:

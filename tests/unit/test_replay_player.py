@@ -6,9 +6,18 @@ from typing import Any
 
 from contracts.messages import SECOND, Nanoseconds
 from simulator import wire
+from simulator.commands import (
+    Command,
+    Connect,
+    Disconnect,
+    Line,
+    PhaseEnded,
+    PhaseStarted,
+    Publish,
+    Subscribe,
+)
 from simulator.device import MAX_KEPT, Reading
 from simulator.lines import Open
-from simulator.player import Command, Connect, Disconnect, Line, PhaseEnded, PhaseStarted, Publish, Subscribe
 from simulator.recorded_labels import ANYBODY, RecordedLabel
 from simulator.recording import Recording, Row
 from simulator.replaying import ReplayPlayer, default_training

@@ -10,19 +10,19 @@ import pytest
 
 from contracts.messages import SECOND, Label, Nanoseconds
 from simulator.behaviours import BEHAVIOURS, WITHOUT_TARGETS
-from simulator.fleet import trace
-from simulator.lines import Open, Shut
-from simulator.player import (
+from simulator.commands import (
     Connect,
     Disconnect,
     Fault,
     Line,
     PhaseEnded,
     PhaseStarted,
-    Player,
     Publish,
     Subscribe,
 )
+from simulator.fleet import trace
+from simulator.lines import Open, Shut
+from simulator.player import Player
 from simulator.scenario import Phase, Scenario, load
 
 FILES = Path(__file__).parent / "simulator_scenarios"

@@ -14,9 +14,9 @@ from contracts.clock import ManualClock, SystemClock
 from contracts.errors import BackendError
 from contracts.messages import SECOND
 from simulator import fleet
+from simulator.commands import Publish
 from simulator.device import Reading
 from simulator.fleet import Simulator, trace
-from simulator.player import Publish
 from simulator.scenario import Scenario, load
 from simulator.transports.base import Callbacks
 from simulator.transports.memory import MemoryTransport

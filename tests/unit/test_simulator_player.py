@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from contracts.messages import MILLISECOND, SECOND, Nanoseconds
 from simulator import device as device_module
+from simulator.commands import Connect, Disconnect, Publish
 from simulator.device import MAX_KEPT, Device, Reading
 from simulator.fleet import trace
 from simulator.payloads import Field
-from simulator.player import MAX_BACKOFF, Connect, Disconnect, Player, Publish
+from simulator.player import Player
+from simulator.roster import MAX_BACKOFF
 from simulator.scenario import Scenario, load
 from simulator.schedule import Every
 

@@ -9,8 +9,9 @@ import pytest
 
 from contracts.messages import SECOND
 from simulator.behaviours.base import FaultStep, LineStep, Step
+from simulator.commands import Connect, Line, Order, PhaseEnded, PhaseStarted
 from simulator.lines import Shut
-from simulator.player import Connect, Line, Order, PhaseEnded, PhaseStarted, Player
+from simulator.player import Player
 from simulator.scenario import Scenario, load
 from simulator.share import EVERYBODY, Share
 
