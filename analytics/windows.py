@@ -6,7 +6,7 @@ closed as it is once a later one has been visible for `GRACE`: one lost row must
 A second nobody has heard of yet is never taken for silence.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,13 +30,19 @@ COUNTS = (
     "num_connects",
     "num_disconnects",
     "num_throttled",
+    "num_takeovers",
+    "num_foreign_takeovers",
+    "num_rejected",
+    "num_replayed",
 )
+"""What is summed of each device and second. A broker that cannot see some of it tells nothing: zeros."""
 
 CHUNK_ROWS = 9_000
 """Rows of one read, below the view's bound for an answer: a backlog is read piece by piece."""
 
 METRICS_SQL = f"""
-SELECT device_id, epoch_ms(period_start) AS start_ms, num_devices, topics, {", ".join(COUNTS)}
+SELECT device_id, epoch_ms(period_start) AS start_ms, num_devices, num_half_open, topics, shapes, readings,
+  {", ".join(COUNTS)}
 FROM device_metrics
 WHERE period_start >= epoch_ms(CAST($since_ms AS BIGINT))
 ORDER BY period_start, device_id
@@ -45,23 +51,31 @@ LIMIT {CHUNK_ROWS}
 
 
 class DeviceRow(NamedTuple):
-    """What one device did in one second: `counts` in the order of `COUNTS`, and the topics it published on."""
+    """What one device did in one second: `counts` in the order of `COUNTS`, and the topics it published on.
+
+    `shapes` and `readings` as in `contracts.messages.CloudMetric`.
+    """
 
     device_id: str
     counts: tuple[int, ...]
     topics: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Second:
     """All device rows of event time [start, start + 1 s). `start` is whole seconds since the epoch.
 
-    A known device without a row did nothing. `complete` is False when the grace ran out first.
+    A known device without a row did nothing. `complete` is False when the grace ran out first. `shapes` says what
+    the shapes of the rows stand for (`ID TEXT`), `half_open` how many connections were waiting for their CONNECT.
     """
 
     start: int
     rows: tuple[DeviceRow, ...] = ()
     complete: bool = True
+    shapes: tuple[str, ...] = ()
+    half_open: int = 0
 
     @property
     def end(self) -> Nanoseconds:
@@ -72,10 +86,15 @@ class Second:
 class _Building:
     rows: list[DeviceRow] = field(default_factory=list)
     expected: int | None = None
+    shapes: tuple[str, ...] = ()
+    half_open: int = 0
 
     @property
     def complete(self) -> bool:
         return self.expected is not None and len(self.rows) >= self.expected
+
+    def second(self, start: int) -> Second:
+        return Second(start, tuple(self.rows), self.complete, self.shapes, self.half_open)
 
 
 class SecondReader:
@@ -120,7 +139,7 @@ class SecondReader:
             if not part.complete and not self._given_up(self._next, newest):
                 break
             self.incomplete += not part.complete
-            closed.append(Second(self._next, tuple(part.rows), complete=part.complete))
+            closed.append(part.second(self._next))
             self._overtaken.pop(self._next, None)
             self._next += 1
         return closed
@@ -146,11 +165,14 @@ def _group(rows: Sequence[dict[str, Any]]) -> dict[int, _Building]:
         part = building.setdefault(int(row["start_ms"]) // 1000, _Building())
         if row["device_id"] == FLEET:
             part.expected = int(row["num_devices"] or 0)
+            part.shapes = tuple(row.get("shapes") or ())
+            part.half_open = int(row.get("num_half_open") or 0)
         else:
             part.rows.append(_device_row(row))
     return building
 
 
 def _device_row(row: dict[str, Any]) -> DeviceRow:
-    topics: Iterable[str] = row["topics"] or ()
-    return DeviceRow(row["device_id"], tuple(int(row[name] or 0) for name in COUNTS), tuple(topics))
+    counts = tuple(int(row[name] or 0) for name in COUNTS)
+    texts = (tuple(row.get(name) or ()) for name in ("topics", "shapes", "readings"))
+    return DeviceRow(row["device_id"], counts, *texts)
