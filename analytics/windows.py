@@ -1,4 +1,4 @@
-"""Event-time seconds read from the view: which seconds are complete, and what each device did in them.
+"""Event-time seconds out of a query's answers: which seconds are complete, and what each device did in them.
 
 The fast lane delivers one row per device and second, and one `$fleet` row per second that says how many
 device rows there are. A second is complete when that many are visible. A second that stays incomplete is
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from contracts.clock import Clock
 from contracts.messages import FLEET, SECOND, Nanoseconds
-from contracts.ports import View
+from contracts.ports import Rows
 
 WINDOW_SECONDS = 5
 """Span of the window that a verdict judges; a new one closes every second (measured: F1 0.96 at 5 s)."""
@@ -37,17 +37,11 @@ COUNTS = (
 )
 """What is summed of each device and second. A broker that cannot see some of it tells nothing: zeros."""
 
+SECONDS_QUERY = "device_seconds"
+"""The named query whose answers a `SecondReader` takes; it selects every field of `COUNTS`."""
+
 CHUNK_ROWS = 9_000
 """Rows of one read, below the view's bound for an answer: a backlog is read piece by piece."""
-
-METRICS_SQL = f"""
-SELECT device_id, epoch_ms(period_start) AS start_ms, num_devices, num_half_open, topics, shapes, readings,
-  {", ".join(COUNTS)}
-FROM device_metrics
-WHERE period_start >= epoch_ms(CAST($since_ms AS BIGINT))
-ORDER BY period_start, device_id
-LIMIT {CHUNK_ROWS}
-"""  # noqa: S608 - the only insertions are our own constants
 
 
 class DeviceRow(NamedTuple):
@@ -98,21 +92,24 @@ class _Building:
 
 
 class SecondReader:
-    """Reads the view from event time `start` on and hands out its seconds in order, each exactly once."""
+    """Hands out the seconds from event time `start` on in order, each exactly once. Reads nothing itself."""
 
-    def __init__(self, view: View, clock: Clock, *, start: Nanoseconds) -> None:
-        self._view = view
+    def __init__(self, clock: Clock, *, start: Nanoseconds) -> None:
         self._clock = clock
         self._floor = start // SECOND
         self._next: int | None = None
         self._overtaken: dict[int, Nanoseconds] = {}
         self.incomplete = 0
 
-    async def poll(self) -> list[Second]:
-        """The seconds that have closed since the last call, oldest first; often none."""
+    @property
+    def parameters(self) -> dict[str, int]:
+        """With which parameters the query must run next."""
         since = self._floor if self._next is None else self._next
-        result = await self._view.query(METRICS_SQL, {"since_ms": since * 1000})
-        building = _group(_whole(result.dicts()))
+        return {"since_ms": since * 1000, "rows": CHUNK_ROWS}
+
+    def take(self, rows: Rows) -> list[Second]:
+        """The seconds that have closed with this answer, oldest first; often none."""
+        building = _group(_whole(rows.dicts()))
         if not building:
             return []
         first = min(building)
@@ -133,7 +130,7 @@ class SecondReader:
 
     def _close(self, building: dict[int, _Building], newest: int) -> list[Second]:
         closed: list[Second] = []
-        assert self._next is not None  # noqa: S101 - set by poll, the only caller
+        assert self._next is not None  # noqa: S101 - set by take, the only caller
         while self._next <= newest:
             part = building.get(self._next, _Building())
             if not part.complete and not self._given_up(self._next, newest):
