@@ -49,7 +49,7 @@ class LoopbackSession:
             self._local.connection = None
             raise ConnectionClosedError(endpoint_url=request.url)
         self._local.connection = connection if answer.keep else None
-        return AWSResponse(request.url, answer.status, answer.headers, answer)
+        return AWSResponse(request.url, answer.status, answer.headers, answer)  # type: ignore[arg-type]  # any mapping does
 
     def close(self) -> None:
         self._usual.close()
@@ -63,7 +63,7 @@ class LoopbackSession:
 
 def favour_loopback(client: Any, *, connect_seconds: float, read_seconds: float) -> Any:
     """Give a client this session. botocore has no public place for one: where it moves, clients stay as they are."""
-    endpoint = getattr(client, "_endpoint", None)
+    endpoint: Any = getattr(client, "_endpoint", None)
     if hasattr(endpoint, "http_session"):
         endpoint.http_session = LoopbackSession(
             endpoint.http_session, connect_seconds=connect_seconds, read_seconds=read_seconds
