@@ -92,6 +92,10 @@ class _Connection:
         self._socket.settimeout(read_seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def __del__(self) -> None:
+        """The thread that it belonged to has ended."""
+        self._socket.close()
+
     def exchange(self, data: bytes) -> _Answer | None:
         """Send and receive; None if the other side had closed before it answered anything. Raises OSError."""
         try:
