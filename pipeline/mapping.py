@@ -67,6 +67,11 @@ class EventSourceMapping:
                 f"the batching window of {queue_arn} is not shorter than its visibility timeout",
                 fix="raise the timeout: AWS advises the window and six times the function's timeout",
             )
+        if fifo and self.bisect_on_error:
+            raise ConfigError(
+                f"{queue_arn} keeps an order, which a bisected batch would break",
+                fix="leave bisect_on_error off for a FIFO queue",
+            )
         if self.maximum_concurrency < 1:
             raise ConfigError(
                 f"MaximumConcurrency {self.maximum_concurrency} of {queue_arn}", fix="use 1 or more"
@@ -94,8 +99,8 @@ def failed_of(answer: Any, identifiers: Sequence[str]) -> set[str]:
         return set()
     if not isinstance(told, list):
         return set(identifiers)
-    names = {one.get("itemIdentifier") if isinstance(one, Mapping) else None for one in told}
-    return {str(name) for name in names} if names <= set(identifiers) else set(identifiers)
+    names = {str(one.get("itemIdentifier")) if isinstance(one, Mapping) else "" for one in told}
+    return min(names, set(identifiers))
 
 
 def receives(message: Sqs) -> int:

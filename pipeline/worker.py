@@ -6,6 +6,7 @@ the message goes to the dead-letter queue: moved from here with the reason of it
 without one, where this process died before it could.
 """
 
+import time
 import uuid
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -191,20 +192,24 @@ class Worker:
     @translated
     def _gather(self) -> list[Sqs]:
         """A batch: full, or what came until the window was over (without a window: what is there)."""
-        mapping = self.mapping
-        messages = self._receive(mapping.batch_size, WAIT_SECONDS)
-        latest = self._clock.now() + int(mapping.batching_window * SECOND)
-        last, volume = len(messages), sum(map(size, messages))
-        while messages and len(messages) < mapping.batch_size and volume < MAX_EVENT_BYTES:
+        messages = self._receive(self.mapping.batch_size, WAIT_SECONDS)
+        window = self.mapping.batching_window
+        latest = self._clock.now() + int(window * SECOND)
+        full = len(messages) == RECEIVE
+        while messages and self._has_room(messages) and (window or full):
             left = (latest - self._clock.now()) / SECOND
-            if left <= 0 and (mapping.batching_window or last < RECEIVE):
-                break
-            more = self._receive(mapping.batch_size - len(messages), min(WAIT_SECONDS, max(0, int(left))))
-            if not more and left < 1:
-                break
-            last, volume = len(more), volume + sum(map(size, more))
+            if left >= WAIT_SECONDS:
+                messages += self._receive(self.mapping.batch_size - len(messages), WAIT_SECONDS)
+                continue
+            # the rest of the window is less than the shortest long poll: what it brings is fetched at its end
+            time.sleep(max(0.0, left))
+            more = self._receive(self.mapping.batch_size - len(messages), 0)
             messages += more
+            window, full = 0.0, len(more) == RECEIVE
         return messages
+
+    def _has_room(self, messages: Sequence[Sqs]) -> bool:
+        return len(messages) < self.mapping.batch_size and sum(map(size, messages)) < MAX_EVENT_BYTES
 
     def _receive(self, most: int, wait: int) -> list[Sqs]:
         answer = self._sqs.receive_message(

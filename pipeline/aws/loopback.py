@@ -41,7 +41,9 @@ class LoopbackSession:
             raise self._translated(request.url, error) from error
         try:
             if answer is None:  # no connection yet, or one that the server had closed while it was idle
-                connection = _Connection(target, self._connect_seconds, self._read_seconds)
+                address = (target.hostname or "", target.port or 80)
+                opened = socket.create_connection(address, self._connect_seconds)
+                connection = _Connection(opened, self._read_seconds)
                 answer = connection.exchange(data)
         except OSError as error:
             raise self._translated(request.url, error) from error
@@ -87,10 +89,10 @@ class _Answer:
 
 
 class _Connection:
-    def __init__(self, target: Any, connect_seconds: float, read_seconds: float) -> None:
-        self._socket = socket.create_connection((target.hostname, target.port or 80), connect_seconds)
-        self._socket.settimeout(read_seconds)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, opened: socket.socket, read_seconds: float) -> None:
+        self._socket = opened
+        opened.settimeout(read_seconds)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __del__(self) -> None:
         """The thread that it belonged to has ended."""

@@ -30,7 +30,7 @@ from thingstorm.runtime.supervisor import supervise
 
 DEVICES = 50
 WARM_SECONDS = 2.0
-"""Until connections are made and every thread has worked once."""
+"""Unless the settings say `warm`: until connections are made and every thread has worked once."""
 
 TICK = 0.01
 """Seconds between two looks of the generator: at 1,000 messages/s it puts 10 at a time."""
@@ -111,7 +111,7 @@ async def path(settings: dict[str, Any], emulator: Emulator) -> dict[str, float]
     async with supervise([*analytics.followers, *pipeline.services], drain_seconds=DRAIN_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_put, messages, pipeline, settings, state)
-            await anyio.sleep(WARM_SECONDS)
+            await anyio.sleep(settings.get("warm", WARM_SECONDS))
             since, meter = time.time_ns(), _Meter(emulator, viewed(analytics))
             await anyio.sleep(settings["seconds"])
             figures = meter.read(viewed(analytics))
@@ -136,7 +136,7 @@ def ceiling(settings: dict[str, Any], emulator: Emulator) -> dict[str, float]:
         backlog=settings["backlog"],
     )
     with loop.running():
-        time.sleep(WARM_SECONDS)
+        time.sleep(settings.get("warm", WARM_SECONDS))
         meter = _Meter(emulator, loop.seen)
         time.sleep(settings["seconds"])
         return meter.read(loop.seen)
