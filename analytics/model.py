@@ -72,6 +72,7 @@ class Model:
         self.learnt: Learnt | None = None
         self.detector: ScaledDetector | None = None
         self.flagged = 0
+        self.flagged_now: frozenset[str] = frozenset()
 
     @property
     def learning(self) -> bool:
@@ -143,7 +144,8 @@ class Model:
         self._past.append(tick)
         if self.learnt is None:
             self._suspects |= tick.hot
-        self.flagged += sum(score.flagged for score in scores or ())
+        self.flagged_now = frozenset(score.device_id for score in scores or () if score.flagged)
+        self.flagged += len(self.flagged_now)
         return verdict
 
     def prepare(self) -> None:

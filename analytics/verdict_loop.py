@@ -33,6 +33,9 @@ from .windows import SECONDS_QUERY, Second, SecondReader
 
 T = TypeVar("T")
 
+Watch = Callable[[Second, frozenset[str]], None]
+"""Told of every second that is judged and of the devices whose windows were flagged in it."""
+
 POLL: Nanoseconds = 150 * MILLISECOND
 """Adds 75 ms to the time to verdict on average; the query reads only seconds not yet judged (some ms)."""
 
@@ -75,12 +78,14 @@ class VerdictLoop:
         quiet_seconds: float = 15.0,
         rules: Rules | None = None,
         emit: Emit | None = None,
+        watch: Watch | None = None,
     ) -> None:
         check_detector(detector)
         self._view = view
         self._clock = clock
         self._control = control
         self._emit = emit or _nobody
+        self._watch = watch or _nobody
         self._train_seconds = train_seconds
         self._model = Model(clock=clock, detector=detector, train_until=train_until, rules=rules or Rules())
         self._book = IncidentBook(quiet_seconds=quiet_seconds)
@@ -222,6 +227,7 @@ class VerdictLoop:
             await self._in_thread(lambda: self._model.take(second, shut_out=shut_out))
             return
         verdict = await self._in_thread(lambda: self._take_and_judge(second, shut_out))
+        self._watch(second, self._model.flagged_now)
         self._counters["ticks"] += 1
         await self._fit_if_wanted()
         await self._handle(verdict)
@@ -332,5 +338,5 @@ class VerdictLoop:
         return Change("INSERT", table, {key: row[key]}, row, None, self._sequence)
 
 
-def _nobody(_event: str, _facts: Mapping[str, Json]) -> None:
+def _nobody(_event: object, _facts: object) -> None:
     """Nobody watches."""
