@@ -7,13 +7,14 @@ are learnt at once (milliseconds), so that no tick is blind; the chosen detector
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.clock import Clock
 from contracts.errors import NotReady
 from contracts.messages import SECOND, Nanoseconds, Score, Verdict, Window
 
 from .baseline import MIN_SECONDS, Baseline, learn_baseline
+from .calibration import shipped_calibration
 from .detectors import ScaledDetector, make_detector
 from .detectors.base import MAX_ROWS, MIN_ROWS, CleanRows
 from .detectors.robust import RobustDetector
@@ -71,8 +72,10 @@ class Model:
         self.known = NOTHING
         self.learnt: Learnt | None = None
         self.detector: ScaledDetector | None = None
+        self._calibration = shipped_calibration()
         self.flagged = 0
         self.flagged_now: frozenset[str] = frozenset()
+        """The devices whose windows were flagged in the last tick."""
 
     @property
     def learning(self) -> bool:
@@ -144,6 +147,8 @@ class Model:
         self._past.append(tick)
         if self.learnt is None:
             self._suspects |= tick.hot
+        else:
+            verdict = replace(verdict, confidence=self._calibration.apply(verdict.kind, verdict.confidence))
         self.flagged_now = frozenset(score.device_id for score in scores or () if score.flagged)
         self.flagged += len(self.flagged_now)
         return verdict

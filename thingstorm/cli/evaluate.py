@@ -12,9 +12,10 @@ from thingstorm.cli.settings import config_of
 from thingstorm.cli.tables import print_rows
 
 if TYPE_CHECKING:  # heavy: only a command that plays imports them
-    from thingstorm.evaluation.evaluated import Evaluated
-    from thingstorm.evaluation.playing import Job, Played
     from thingstorm.config import Config
+    from thingstorm.evaluation.evaluated import Evaluated
+    from thingstorm.evaluation.events import Run
+    from thingstorm.evaluation.playing import Job, Played
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,9 @@ def evaluate(
         list[Path] | None, typer.Argument(help="Scenario files or folders; default the library.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Another detector than the configured one.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="1,2,3 or 201-205; default five that nothing was tuned on.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="1,2,3 or 201-205; default five that nothing was tuned on.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     save: Annotated[bool, typer.Option("--save", help="Record this result as the baseline.")] = False,
     baseline: Annotated[
@@ -36,7 +39,9 @@ def evaluate(
         Path | None, typer.Option(help="Learn the table of confidence from these runs, write it here.")
     ] = None,
     processes: Annotated[int | None, typer.Option(min=1, max=64, help="How many play at a time.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")
+    ] = None,
 ) -> None:
     """Play labelled scenarios with several seeds on the direct path, and count what the model got right.
 
@@ -66,6 +71,7 @@ def evaluate(
         check_report(chosen, own)
     if calibrate is not None:
         check_tuning(chosen)
+    recorded = _recorded(baseline, settings.model.detector, save=save)
     played = _play(plan(files, chosen), settings, processes)
     result = evaluated(played, detector=settings.model.detector, seeds=chosen, own=own)
     _show(result)
@@ -73,7 +79,12 @@ def evaluate(
         json_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
     if calibrate is not None:
         _calibrate(played, chosen, calibrate)
-    _finish(result, baseline, save=save)
+    if save:
+        _save(result, baseline)
+    elif recorded is not None:
+        _compare(result, recorded, asked=baseline)
+    else:
+        typer.echo("gate: nothing is recorded here, nothing was compared")
 
 
 def _settings(config: Path | None, model: str | None) -> "Config":
@@ -92,7 +103,7 @@ def _play(jobs: "Sequence[Job]", settings: "Config", processes: int | None) -> "
     with choose_progress(len(jobs)) as progress:
         for one in play_all(jobs, settings, processes=processes):
             played.append(one)
-            progress.done(one.job.title, one.told)
+            progress.done(one.job.title, one)
     return played
 
 
@@ -118,27 +129,41 @@ def _calibrate(played: "Sequence[Played]", seeds: Sequence[int], file: Path) -> 
     typer.echo(f"confidence: {file}")
 
 
-def _finish(result: "Evaluated", baseline: Path | None, *, save: bool) -> None:
-    """Save, or compare. Raises ExpectationFailed on a regression, ConfigError for a baseline that cannot be read."""
+def _recorded(baseline: Path | None, detector: str, *, save: bool) -> "Sequence[Run] | None":
+    """The recorded runs, None without any. Raises ConfigError: before minutes are spent on playing."""
+    from thingstorm.evaluation import gate
+
+    if save or (baseline is None and not gate.DEFAULT.is_file()):
+        return None
+    return gate.load(baseline or gate.DEFAULT, detector)
+
+
+def _save(result: "Evaluated", baseline: Path | None) -> None:
+    from thingstorm.evaluation import gate
+
+    file = baseline or gate.DEFAULT
+    gate.save(file, result)
+    typer.echo(f"recorded: {file}")
+
+
+def _compare(result: "Evaluated", recorded: "Sequence[Run]", *, asked: Path | None) -> None:
+    """Raises ExpectationFailed on a regression, ConfigError if a comparison was asked for and there is none."""
     from thingstorm.evaluation import gate
     from thingstorm.evaluation.evaluated import MODEL
 
-    file = baseline or gate.CHECKOUT
-    if save:
-        gate.save(file, result)
-        typer.echo(f"recorded: {file}")
-        return
-    if not file.is_file():
-        if baseline is not None:
-            raise ConfigError(f"no recorded result {baseline}", fix="make it with thingstorm evaluate --save")
-        typer.echo("gate: nothing is recorded here, nothing was compared")
-        return
-    comparison = gate.compare(result.runs[MODEL], gate.load(file, result.detector))
-    typer.echo(f"gate: {comparison.compared} runs compared with {file.name}, {comparison.left} have none beside them")
-    for one in comparison.regressions:
+    found = gate.compare(result.runs[MODEL], recorded)
+    typer.echo(
+        f"gate: {found.compared} runs compared with the recorded ones, {found.left} have none beside them"
+    )
+    if asked is not None and not found.compared:
+        raise ConfigError(
+            f"{asked} has no run of these scenarios, seeds and detector",
+            fix="record them with --save, or leave --baseline out",
+        )
+    for one in found.regressions:
         typer.echo(f"worse: {one}")
-    if comparison.regressions:
+    if found.regressions:
         raise ExpectationFailed(
-            f"{len(comparison.regressions)} figures are worse than recorded",
+            f"{len(found.regressions)} figures are worse than recorded",
             fix="mend the model, or record the new result with --save and say why",
         )

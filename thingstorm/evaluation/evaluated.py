@@ -1,6 +1,6 @@
 """The result of an evaluation: figures by kind and over all, for the model and each baseline, and its JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from .reliability import Bin, Sample, bins_of, error_of
 from .seeds import tuned_on
 
 MODEL = "model"
-CUTS = {
+CUTS: dict[str, Callable[[Event], bool]] = {
     "obvious": lambda event: event.strength == "obvious",
     "subtle": lambda event: event.strength == "subtle",
     "pure": lambda event: event.attack and not event.mixed,
@@ -78,7 +78,9 @@ class Evaluated:
                 if kind.startswith("attack.")
             },
             "cuts": {cut: _rounded(self.of_cut(MODEL, cut), KEYS) for cut in CUTS},
-            "flags": {kind: _rounded(self.of_kind(MODEL, kind), ("flag_p50_s", "flag_p95_s")) for kind in self.kinds},
+            "flags": {
+                kind: _rounded(self.of_kind(MODEL, kind), ("flag_p50_s", "flag_p95_s")) for kind in self.kinds
+            },
             "baselines": {name: self._part(name) for name in self.baselines},
             "reliability": {"bins": [asdict(one) for one in bins], "error": _round(error_of(bins))},
         }
@@ -90,16 +92,21 @@ class Evaluated:
         }
 
 
-def evaluated(played: Iterable[Played], *, detector: str, seeds: Sequence[int], own: Iterable[int]) -> Evaluated:
+def evaluated(
+    played: Iterable[Played], *, detector: str, seeds: Sequence[int], own: Iterable[int]
+) -> Evaluated:
     """Put the runs together, in the order of the library."""
     ordered = sorted(played, key=lambda one: (one.model.scenario, one.model.seed))
     names = list(ordered[0].baselines) if ordered else []
-    runs = {MODEL: [one.model for one in ordered], **{n: [one.baselines[n] for one in ordered] for n in names}}
+    runs = {
+        MODEL: [one.model for one in ordered],
+        **{n: [one.baselines[n] for one in ordered] for n in names},
+    }
     samples = [sample for one in ordered for sample in one.samples]
     return Evaluated(detector, tuple(seeds), tuple(tuned_on(seeds, own)), runs, samples)
 
 
-def _both(kind: str, cut: str) -> Any:
+def _both(kind: str, cut: str) -> Callable[[Event], bool]:
     return lambda event: event.kind == kind and CUTS[cut](event)
 
 

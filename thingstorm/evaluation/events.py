@@ -30,9 +30,9 @@ class Event:
     """
 
     kind: str
-    strength: str
-    mixed: bool
     verdict: str
+    strength: str = ""
+    mixed: bool = False
     hostile: int = 0
     found: int = 0
     wrong: int = 0

@@ -7,21 +7,24 @@ interval is a regression; where all recorded runs were equal the interval is tha
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import thingstorm
 from contracts.errors import ConfigError
 
 from .evaluated import MODEL, Evaluated
-from .events import Run
+from .events import Event, Run
 from .figures import COUNTS, RATES, Intervals, chosen, figures, intervals, kinds_of
 
-CHECKOUT = Path(thingstorm.__file__).parent.parent / "benchmarks" / "detection-baseline.json"
+DEFAULT = Path("benchmarks") / "detection-baseline.json"
+"""In the folder where the command runs: of our checkout, or of somebody's own scenarios."""
+
 VERSION = 1
 TICK = 1.0
 """Seconds that a time may be beyond the interval: the model looks once a second."""
+
+_DEFAULTS = {field.name: field.default for field in fields(Event) if field.default is not MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def load(file: Path, detector: str) -> list[Run]:
         told = json.loads(file.read_text(encoding="utf-8"))
         if told["version"] != VERSION:
             raise ValueError(f"version {told['version']}")  # noqa: TRY301 - told below, like every other fault
-        runs = [Run.of_json(_full(run)) for run in told["runs"]]
+        runs = [Run.of_json(run) for run in told["runs"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{file} is no recorded baseline: {error}", fix="make it with thingstorm evaluate --save"
@@ -109,14 +112,8 @@ def _bound(name: str, bounds: Intervals) -> float | None:
 def _compact(run: Run) -> dict[str, Any]:
     """Without what has its default: the file is read in reviews."""
     told = run.as_json()
-    empty = (0, None, "", False)
     told["events"] = [
-        {key: value for key, value in event.items() if value not in empty or key in ("kind", "verdict")}
+        {key: value for key, value in event.items() if key not in _DEFAULTS or value != _DEFAULTS[key]}
         for event in told["events"]
     ]
     return told
-
-
-def _full(run: dict[str, Any]) -> dict[str, Any]:
-    plain = {"strength": "", "mixed": False}
-    return {**run, "events": [{**plain, **event} for event in run["events"]]}

@@ -32,7 +32,13 @@ def rows(what: Evaluated) -> list[tuple[str, ...]]:
 def reliability_rows(what: Evaluated) -> list[tuple[str, ...]]:
     """Confidence against hit rate, by verdict kind."""
     return [
-        (one.kind, f"{one.low:.2f}-{one.high:.2f}", f"{one.weight:.0f}", f"{one.confidence:.3f}", f"{one.right:.3f}")
+        (
+            one.kind,
+            f"{one.low:.2f}-{one.high:.2f}",
+            f"{one.weight:.0f}",
+            f"{one.confidence:.3f}",
+            f"{one.right:.3f}",
+        )
         for one in what.bins
     ]
 
