@@ -27,7 +27,7 @@ from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, Rows,
 from .action_log import ActionLog
 from .announcements import Announcements
 from .desk import Desk
-from .detectors import DETECTORS
+from .detectors import check_detector
 from .drift import DriftRules
 from .expectations import Expectations
 from .feedback import Lessons
@@ -101,7 +101,7 @@ class VerdictLoop:
         baseline: Path | None = None,
         emit: Emit | None = None,
     ) -> None:
-        DETECTORS.get(detector)
+        check_detector(detector)
         self._view = view
         self._clock = clock
         self._control = control
@@ -169,7 +169,7 @@ class VerdictLoop:
     @staticmethod
     def check(detector: str) -> None:
         """Raises UnknownName if there is no such detector; imports nothing."""
-        DETECTORS.get(detector)
+        check_detector(detector)
 
     async def learn(self, *, start: Nanoseconds, until: Nanoseconds) -> None:
         """Learn what is normal from the traffic of this span of event time, in place of what was learnt.
