@@ -23,6 +23,9 @@ from .rows import RowWriter
 
 RESOLUTIONS: tuple[Resolution, ...] = ("true_positive", "benign_positive", "false_positive")
 
+LEAD_SECONDS = 15
+"""What an incident is about began before its first verdict: by a window and the ticks that confirm it, or some more."""
+
 Teach = Callable[[Mapping[str, Collection[str]]], None]
 """Topic patterns by device type that are known from now on."""
 
@@ -163,21 +166,21 @@ class Desk:
         await self._record([action], [row])
 
     async def _lesson(self, incident: Incident, resolution: Resolution, by: str, now: Nanoseconds) -> Lesson:
-        end = incident.closed_at or now
-        evidence = await evidence_of(self._view, incident.opened_at, end)
+        start, end = incident.opened_at - LEAD_SECONDS * SECOND, incident.closed_at or now
+        evidence = await evidence_of(self._view, start, end)
         named = {item.device_id for item in evidence if item.weight == "security"}
         devices = frozenset(incident.devices or named)
         eases = resolution != "true_positive"
         limits = limits_of(evidence, devices) if eases else {}
         novel = any(feature.startswith("novel") for feature in limits)
-        topics = await topics_of(self._view, devices, incident.opened_at, end) if novel else {}
+        topics = await topics_of(self._view, devices, start, end) if novel else {}
         return Lesson(
             incident.incident_id,
             resolution,
             by,
             now,
             until_of(now),
-            incident.opened_at,
+            start,
             end,
             devices,
             limits,

@@ -102,12 +102,17 @@ LifecycleKind: TypeAlias = Literal[
     "throttled",
     "quarantined",
     "released",
+    "job",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEvent:
-    """What happened to a connection, with AWS IoT Core's words for the reason (`disconnectReason`)."""
+    """What happened to a connection, with AWS IoT Core's words for the reason (`disconnectReason`).
+
+    Of kind `job` it tells that the platform sent the device a retained job; `reason` is the job's text, empty when it
+    was taken back.
+    """
 
     kind: LifecycleKind
     client_id: str
