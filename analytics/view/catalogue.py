@@ -30,11 +30,11 @@ _PARTS = {"name", "columns", "event_time", "indexes", "search", "rollup", "reten
 class Catalogue:
     """The collections of an open view by name."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, with_rollups: bool = True) -> None:
         self._connection = connection
         self._known: dict[str, Collection] = {}
         for collection in COLLECTIONS.values():
-            self._make(collection)
+            self._make(collection if with_rollups else replace(collection, rollup=None))
         for (text,) in connection.execute(
             "SELECT definition FROM _collections ORDER BY created_at"
         ).fetchall():

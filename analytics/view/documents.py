@@ -30,7 +30,7 @@ def written(
         {"_event_time": _now_ms(), **one, "_id": str(one.get("_id") or uuid.uuid4().hex)} for one in documents
     ]
     given = [set(one) for one in documents]
-    rows = _rows(writer, collection, [str(one["_id"]) for one in named])
+    rows = _rows(writer, collection, [str(one["_id"]) for one in named], what="*" if patch else "_id, _seq")
     present = {i: collection.item(row) for i, row in rows.items()} if patch else {}
     sequence = max(
         [
@@ -54,7 +54,7 @@ def written(
 def removed(writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str]) -> list[Change]:
     """The changes that delete those of these documents that are there. Raises ConfigError."""
     _check(collection, [{} for _ in ids])
-    rows = _rows(writer, collection, ids)
+    rows = _rows(writer, collection, ids, what="_id, _seq")
     return [
         Change("REMOVE", collection.name, {"_id": i}, None, None, max(time.time_ns(), int(row["_seq"]) + 1))
         for i, row in rows.items()
@@ -71,12 +71,12 @@ def _check(collection: Collection, documents: Sequence[Mapping[str, Json]]) -> N
 
 
 def _rows(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str]
+    writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str], *, what: str
 ) -> dict[str, dict[str, Any]]:
     if not ids:
         return {}
     listed = ", ".join(map(literal, ids))
-    answer = writer.execute(f"SELECT * FROM {collection.name} WHERE _id IN ({listed})")  # noqa: S608 - literals are quoted
+    answer = writer.execute(f"SELECT {what} FROM {collection.name} WHERE _id IN ({listed})")  # noqa: S608 - literals are quoted
     names = [str(column[0]) for column in answer.description or ()]
     return {str(row[names.index("_id")]): dict(zip(names, row, strict=True)) for row in answer.fetchall()}
 

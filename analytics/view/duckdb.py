@@ -35,14 +35,18 @@ T = TypeVar("T")
 class DuckDBView:
     """The view as a service. `path` None keeps it in memory: it ends with the process.
 
-    A file can be open in one process only: others ask through the HTTP API.
+    A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
+    collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
     """
 
     name = "view"
 
-    def __init__(self, path: Path | None, *, memory_limit: str = "2GB", threads: int = 2) -> None:
+    def __init__(
+        self, path: Path | None, *, memory_limit: str = "2GB", threads: int = 2, with_rollups: bool = True
+    ) -> None:
         self._path = path
         self._memory_limit, self._threads = memory_limit, threads
+        self._with_rollups = with_rollups
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -58,7 +62,9 @@ class DuckDBView:
         task_status.started()
         try:
             while True:
-                await anyio.sleep(RETAIN_SECONDS)
+                for _ in range(int(RETAIN_SECONDS)):
+                    await anyio.sleep(1.0)
+                    await self._write(lambda writer: writer.tick())
                 await self.retain()
         finally:
             with anyio.CancelScope(shield=True):
@@ -170,7 +176,7 @@ class DuckDBView:
         """Open the file. Raises BackendError."""
         self._connection = connect(self._path, memory_limit=self._memory_limit, threads=self._threads)
         try:
-            self._catalogue = Catalogue(self._connection)
+            self._catalogue = Catalogue(self._connection, with_rollups=self._with_rollups)
         except duckdb.Error as error:
             raise cannot_open(self._path, error) from None
         self._writer = Writer(self._connection, self._catalogue)
@@ -201,6 +207,9 @@ class DuckDBView:
             raise ConfigError(
                 f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
             ) from None
+        except anyio.get_cancelled_exc_class():
+            cursor.interrupt()  # nobody waits for the answer any more
+            raise
         except duckdb.Error as error:
             self._counters["refused"] += 1
             raise ConfigError(first_line(error), fix="mend the statement") from None

@@ -27,9 +27,6 @@ MAX_COLUMNS = 100
 MAX_FIELDS = 1_000
 """Fields counted in a collection at most: names that are data (ids as keys) must not fill the memory."""
 
-WRITE_EVERY = 1.0
-"""Seconds between two writings of the counts."""
-
 ROWS = ""
 """The field under which the rows themselves are counted."""
 

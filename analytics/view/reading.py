@@ -57,15 +57,18 @@ def gate(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def accesses(plan: str, collections: Mapping[str, Collection]) -> tuple[Access, ...]:
-    """What a statement read of each table and by which index, from its plan (EXPLAIN ANALYZE, JSON)."""
-    return tuple(_access(scan, collections) for scan in _scans(json.loads(plan)["operator"]))
+    """What a statement read of each table and by which index, from its plan (EXPLAIN ANALYZE, JSON).
+
+    Nothing if statistics alone gave the answer.
+    """
+    return tuple(_access(scan, collections) for scan in _scans(json.loads(plan).get("operator", [])))
 
 
 def _scans(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for node in nodes:
         if "Table" in node["extra_info"]:
             yield node
-        yield from _scans(node["children"])
+        yield from _scans(node.get("children", []))
 
 
 def _access(scan: dict[str, Any], collections: Mapping[str, Collection]) -> Access:

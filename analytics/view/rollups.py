@@ -1,7 +1,9 @@
-"""Rollups: what was seen per device in a second, ten seconds, a minute, kept in the transaction of every batch.
+"""Rollups: what was seen per device in a second, ten seconds, a minute, kept at ingestion.
 
 A batch touches some buckets; those are counted again from what the collection then holds, the coarser ones from the
 finer. So a replay changes nothing, late data lands where it belongs, and a changed or deleted row is taken out again.
+A batch that changes or removes rows counts in its own transaction; one of new rows only may wait a second for others,
+because what is left uncounted by a kill can be told by its ingest time, and is counted when the file is opened.
 
 Distinct values are a sketch of the K smallest hashes, which can be merged: exact up to K, beyond it estimated with a
 relative standard error of 1/sqrt(K - 2), 13 % for K = 64 (Bar-Yossef et al. 2002; Beyer et al. 2007).
@@ -77,11 +79,34 @@ def touched_of(writer: duckdb.DuckDBPyConnection, collection: Collection, ids: s
     return {(by, at) for by, at in rows}
 
 
-def recount(writer: duckdb.DuckDBPyConnection, collection: Collection, buckets: Touched) -> None:
-    """Count these buckets anew, on all levels."""
+def last_moment(connection: duckdb.DuckDBPyConnection) -> datetime:
+    """The latest ingest time up to which anything was counted."""
+    row = connection.execute("SELECT max(upto) FROM _rolled").fetchone()
+    return row[0] if row and row[0] else _EPOCH
+
+
+def uncounted(connection: duckdb.DuckDBPyConnection, collection: Collection) -> Touched:
+    """The buckets of rows that came after the last counting."""
+    rollup = collection.rollup
+    if rollup is None:
+        return set()
+    rows = connection.execute(
+        f"SELECT DISTINCT CAST(\"{rollup.by}\" AS VARCHAR), date_trunc('second', {collection.event_time}) "  # noqa: S608 - the names are ours
+        f'FROM {collection.name} WHERE "{rollup.by}" IS NOT NULL AND {collection.event_time} IS NOT NULL '
+        "AND _ingest_time > coalesce((SELECT upto FROM _rolled WHERE collection = ?), TIMESTAMP '1970-01-01')",
+        [collection.name],
+    ).fetchall()
+    return set(rows)
+
+
+def recount(
+    writer: duckdb.DuckDBPyConnection, collection: Collection, buckets: Touched, *, upto: datetime
+) -> None:
+    """Count these buckets anew, on all levels; with them all rows up to this ingest time are counted."""
     rollup = collection.rollup
     if rollup is None or not buckets:
         return
+    writer.execute("INSERT OR REPLACE INTO _rolled VALUES (?, ?)", [collection.name, upto])
     source = collection.name
     for seconds, label in LEVELS:
         places = {(by, _floor(at, seconds)) for by, at in buckets}
@@ -95,6 +120,23 @@ def recount(writer: duckdb.DuckDBPyConnection, collection: Collection, buckets: 
             seconds=seconds,
         )
         source = table
+
+
+def rebuild(writer: duckdb.DuckDBPyConnection, collection: Collection) -> None:
+    """Count everything anew."""
+    if collection.rollup is None:
+        return
+    source = collection.name
+    for seconds, label in LEVELS:
+        table = f"_rollup_{collection.name}_{label}"
+        select = _select(collection, source, seconds).format(where="TRUE")
+        writer.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are ours
+        writer.execute(f"INSERT INTO {table} BY NAME {select} ORDER BY bucket")
+        source = table
+    writer.execute(
+        f"INSERT OR REPLACE INTO _rolled SELECT ?, coalesce(max(_ingest_time), TIMESTAMP '1970-01-01') FROM {collection.name}",  # noqa: S608 - likewise
+        [collection.name],
+    )
 
 
 def wrong(writer: duckdb.DuckDBPyConnection, collection: Collection) -> int:

@@ -28,6 +28,11 @@ SORT_AT = 500_000
 _POSTINGS = pa.schema([("term", pa.string()), ("_id", pa.string()), ("version", pa.timestamp("us"))])
 
 
+def tables(collection: Collection) -> tuple[str, str]:
+    """The sorted postings and the tail."""
+    return f"_terms_{collection.name}", f"_tail_{collection.name}"
+
+
 def create_sql(collection: Collection) -> list[str]:
     """Statements for the postings and the macro."""
     if not collection.search:
@@ -36,13 +41,13 @@ def create_sql(collection: Collection) -> list[str]:
     wanted = "md5_number_lower(path || '=' || lower(wanted))"
     found = " UNION ALL ".join(
         f"SELECT _id, version FROM {table} WHERE term = {wanted}"  # noqa: S608 - the names are ours
-        for table in (f"_terms_{name}", f"_tail_{name}")
+        for table in tables(collection)
     )
     rows = f"SELECT * FROM {name} WHERE (_id, _ingest_time) IN ({found})"  # noqa: S608 - likewise
     return [
         *(
-            f"CREATE TABLE IF NOT EXISTS {table}_{name} (term UBIGINT, _id VARCHAR, version TIMESTAMP)"
-            for table in ("_terms", "_tail")
+            f"CREATE TABLE IF NOT EXISTS {table} (term UBIGINT, _id VARCHAR, version TIMESTAMP)"
+            for table in tables(collection)
         ),
         f"CREATE OR REPLACE MACRO {name}_search(path, wanted) AS TABLE {rows}",
     ]

@@ -6,8 +6,7 @@ import duckdb
 
 from contracts.errors import BackendError
 
-SETTINGS = (
-    "SET TimeZone = 'UTC'",
+SHUT = (
     "SET enable_external_access = false",
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -22,24 +21,34 @@ BOOKS = (
     """CREATE TABLE IF NOT EXISTS _tombstones
        (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))""",
     "CREATE TABLE IF NOT EXISTS _collections (name VARCHAR PRIMARY KEY, definition JSON, created_at TIMESTAMP)",
+    "CREATE TABLE IF NOT EXISTS _rolled (collection VARCHAR PRIMARY KEY, upto TIMESTAMP)",
     """CREATE TABLE IF NOT EXISTS _fields
        (collection VARCHAR, field VARCHAR, kind VARCHAR, seen BIGINT, PRIMARY KEY (collection, field, kind))""",
     """CREATE TABLE IF NOT EXISTS _decisions
        (collection VARCHAR, field VARCHAR, type VARCHAR, seen BIGINT, share DOUBLE, decided_at TIMESTAMP,
         PRIMARY KEY (collection, field))""",
 )
-"""Positions in the streams, sequences of removed keys, collections that somebody made, what fields were seen with
-which kinds of values, and which of them became columns."""
+"""Positions in the streams, sequences of removed keys, collections that somebody made, the ingest time up to which
+rollups are counted, what fields were seen with which kinds of values, and which of them became columns."""
+
+BOOK_NAMES = ("_checkpoints", "_tombstones", "_collections", "_fields", "_decisions")
+"""The books that an export holds; `_rolled` goes with the rollups, which are made anew."""
 
 
-def connect(path: Path | None, *, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
-    """Open the file, or memory, with its books. Raises BackendError: somebody has it open, or it is broken."""
+def connect(
+    path: Path | None, *, memory_limit: str, threads: int, files: bool = False
+) -> duckdb.DuckDBPyConnection:
+    """Open the file, or memory, with its books. No SQL on it reaches files or network, but with `files`.
+
+    Raises BackendError: somebody has it open, or it is broken.
+    """
     try:
         connection = duckdb.connect(str(path) if path else ":memory:")
         for statement in (
             f"SET memory_limit = '{memory_limit}'",
             f"SET threads = {threads}",
-            *SETTINGS,
+            "SET TimeZone = 'UTC'",
+            *(() if files else SHUT),
             *BOOKS,
         ):
             connection.execute(statement)

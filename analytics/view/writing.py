@@ -7,7 +7,7 @@ ON CONFLICT and MERGE take seconds on a large table; so an upsert is DELETE of l
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,19 @@ from .collection import Collection
 from .storage import literal
 from .transforming import transform
 
+WRITE_EVERY = 1.0
+"""Seconds between two writings of what is not needed at once: rollups of rows that only came, counts of fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a batch did to a collection; `replaced`: rows that were there changed or went."""
+
+    rows: int
+    tally: fields.Tally
+    touched: rollups.Touched
+    replaced: bool
+
 
 class Writer:
     """The one writer of an open view; used from the writing thread only."""
@@ -32,7 +45,12 @@ class Writer:
         self._catalogue = catalogue
         self._counted: fields.Tally = Counter()
         self._written = time.monotonic()
-        self._at = datetime(1970, 1, 1)  # noqa: DTZ001 - the view's timestamps are naive UTC
+        self._pending: dict[str, rollups.Touched] = {}
+        self._buried = {
+            name for (name,) in connection.execute("SELECT DISTINCT collection FROM _tombstones").fetchall()
+        }
+        self._at = rollups.last_moment(connection)
+        self._recover()
 
     def apply(self, changes: Sequence[Change]) -> int:
         """Apply all or nothing; how many took effect."""
@@ -40,31 +58,50 @@ class Writer:
         by_table: dict[str, list[Change]] = defaultdict(list)
         for change in changes:
             by_table[change.table].append(change)
-        at, counted = self._next_moment(), self._counted
+        at, counted, pending = self._next_moment(), self._counted, dict(self._pending)
+        due = time.monotonic() - self._written >= WRITE_EVERY
         self._connection.execute("BEGIN TRANSACTION")
         try:
             applied = 0
             for name, batch in by_table.items():
-                done, tally = self._apply_one(self._catalogue.get(name), batch, at)
-                applied, counted = applied + done, counted + tally
+                collection = self._catalogue.get(name)
+                done = self._apply_one(collection, batch, at)
+                applied, counted = applied + done.rows, counted + done.tally
+                touched = pending.get(name, set()) | done.touched
+                if touched and (due or done.replaced):
+                    rollups.recount(self._connection, collection, touched, upto=at)
+                    touched = set()
+                pending[name] = touched
             _keep_checkpoints(self._connection, changes)
-            if due := time.monotonic() - self._written >= fields.WRITE_EVERY:
+            if due:
                 fields.write(self._connection, counted)
             self._connection.execute("COMMIT")
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
-        self._counted = Counter() if due else counted
+        self._pending, self._counted = pending, counted
         if due:
-            self._written = time.monotonic()
-            self._decide({collection for collection, _, _ in counted})
+            self._decided(counted)
         return applied
 
+    def tick(self) -> None:
+        """Bring the rollups up to date when no batch comes to do it."""
+        if any(self._pending.values()) and time.monotonic() - self._written >= WRITE_EVERY:
+            self.settle()
+
     def settle(self) -> None:
-        """Write what is only counted so far; decide about fields."""
-        fields.write(self._connection, self._counted)
-        self._decide({collection for collection, _, _ in self._counted})
-        self._counted = Counter()
+        """Write what only the memory holds: buckets to count anew, statistics of fields."""
+        self._connection.execute("BEGIN TRANSACTION")
+        try:
+            for name, touched in self._pending.items():
+                rollups.recount(self._connection, self._catalogue.get(name), touched, upto=self._at)
+            fields.write(self._connection, self._counted)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._pending = {}
+        self._decided(self._counted)
 
     def retain(self, now: datetime) -> int:
         """Drop rows older than their collection keeps them, with their buckets, and sort long search tails."""
@@ -91,8 +128,18 @@ class Writer:
             raise
         return int(row[0]) if row else 0
 
-    def _decide(self, names: set[str]) -> None:
-        for name in names:
+    def _recover(self) -> None:
+        """A killed process leaves rows whose buckets it had not counted yet."""
+        for name, collection in self._catalogue.known.items():
+            if collection.rollup is not None:
+                self._pending[name] = rollups.uncounted(self._connection, collection)
+        if any(self._pending.values()):
+            self.settle()
+
+    def _decided(self, counted: fields.Tally) -> None:
+        """The counts are written: make the columns that are due."""
+        self._counted, self._written = Counter(), time.monotonic()
+        for name in {collection for collection, _, _ in counted}:
             collection = self._catalogue.get(name)
             for decision in fields.due(self._connection, collection):
                 fields.promote(self._connection, collection, decision)
@@ -103,14 +150,12 @@ class Writer:
         self._at = max(datetime.now(tz=UTC).replace(tzinfo=None), self._at + timedelta(microseconds=1))
         return self._at
 
-    def _apply_one(
-        self, collection: Collection, changes: Sequence[Change], at: datetime
-    ) -> tuple[int, fields.Tally]:
+    def _apply_one(self, collection: Collection, changes: Sequence[Change], at: datetime) -> _Done:
         chosen = latest(changes, collection)
-        stored = _stored(self._connection, collection, chosen)
+        stored = _stored(self._connection, collection, chosen, buried=collection.name in self._buried)
         found = effect(chosen, stored)
         if not found:
-            return 0, Counter()
+            return _Done(0, Counter(), set(), replaced=False)
         asked = len(found)
         found = _transformed(self._connection, collection, found)
         touched: rollups.Touched = set()
@@ -122,14 +167,20 @@ class Writer:
                 f"DELETE FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"  # noqa: S608 - likewise
             )
         rows = _insert(self._connection, collection, found, at)
+        if found.removals:
+            self._buried.add(collection.name)
         for identity, sequence in found.removals.items():
             self._connection.execute(
                 "INSERT INTO _tombstones VALUES (?, ?, ?)", [collection.name, identity, sequence]
             )
-        rollups.recount(self._connection, collection, touched | rollups.touched(collection, rows))
         items = {identity: change.new or {} for identity, change in found.upserts.items()}
         searching.add(self._connection, collection, items, at)
-        return asked, fields.tally(collection, items.values())
+        return _Done(
+            asked,
+            fields.tally(collection, items.values()),
+            touched | rollups.touched(collection, rows),
+            replaced=bool(old),
+        )
 
 
 def _transformed(writer: duckdb.DuckDBPyConnection, collection: Collection, found: Effect) -> Effect:
@@ -147,13 +198,16 @@ def _transformed(writer: duckdb.DuckDBPyConnection, collection: Collection, foun
 
 
 def _stored(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, chosen: Mapping[str, Change]
+    writer: duckdb.DuckDBPyConnection, collection: Collection, chosen: Mapping[str, Change], *, buried: bool
 ) -> dict[str, int]:
     ids = ", ".join(map(literal, chosen))
-    rows = writer.execute(
-        f"SELECT _id, _seq FROM {collection.name} WHERE _id IN ({ids}) UNION ALL "  # noqa: S608 - literals are quoted
-        f"SELECT _id, sequence FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"
-    ).fetchall()
+    sql = f"SELECT _id, _seq FROM {collection.name} WHERE _id IN ({ids})"  # noqa: S608 - literals are quoted
+    if buried:
+        sql += (
+            f" UNION ALL SELECT _id, sequence FROM _tombstones "  # noqa: S608 - likewise
+            f"WHERE collection = '{collection.name}' AND _id IN ({ids})"
+        )
+    rows = writer.execute(sql).fetchall()
     return {str(identity): int(sequence) for identity, sequence in rows}
 
 

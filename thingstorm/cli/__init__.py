@@ -23,6 +23,7 @@ from thingstorm.cli import (
     serve,
     shrink,
     up,
+    view,
 )
 
 app = typer.Typer(
@@ -33,7 +34,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for module in (play, replay, record, shrink, evaluate, up, serve, deploy, ask, operate, announce, bench):
+for module in (
+    play,
+    replay,
+    record,
+    shrink,
+    evaluate,
+    up,
+    serve,
+    deploy,
+    ask,
+    view,
+    operate,
+    announce,
+    bench,
+):
     module.register(app)
 
 
