@@ -23,22 +23,16 @@ def written(
     documents: Sequence[Mapping[str, Json]],
     *,
     patch: bool,
+    sequence: int,
 ) -> list[Change]:
-    """The changes that store these documents. Raises ConfigError."""
+    """The changes that store these documents, numbered from `sequence`. Raises ConfigError."""
     _check(collection, documents)
     named = [
         {"_event_time": _now_ms(), **one, "_id": str(one.get("_id") or uuid.uuid4().hex)} for one in documents
     ]
     given = [set(one) for one in documents]
-    rows = _rows(writer, collection, [str(one["_id"]) for one in named], what="*" if patch else "_id, _seq")
-    present = {i: collection.item(row) for i, row in rows.items()} if patch else {}
-    sequence = max(
-        [
-            time.time_ns(),
-            *(int(row["_seq"]) + 1 for row in rows.values()),
-            *_buried(writer, collection, named),
-        ]
-    )
+    rows = _rows(writer, collection, [str(one["_id"]) for one in named], what="*") if patch else {}
+    present = {i: collection.item(row) for i, row in rows.items()}
     changes = []
     for number, (document, names) in enumerate(zip(named, given, strict=True)):
         identity = str(document["_id"])
@@ -51,13 +45,14 @@ def written(
     return changes
 
 
-def removed(writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str]) -> list[Change]:
+def removed(
+    writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str], *, sequence: int
+) -> list[Change]:
     """The changes that delete those of these documents that are there. Raises ConfigError."""
     _check(collection, [{} for _ in ids])
-    rows = _rows(writer, collection, ids, what="_id, _seq")
     return [
-        Change("REMOVE", collection.name, {"_id": i}, None, None, max(time.time_ns(), int(row["_seq"]) + 1))
-        for i, row in rows.items()
+        Change("REMOVE", collection.name, {"_id": identity}, None, None, sequence)
+        for identity in _rows(writer, collection, ids, what="_id")
     ]
 
 
@@ -79,19 +74,6 @@ def _rows(
     answer = writer.execute(f"SELECT {what} FROM {collection.name} WHERE _id IN ({listed})")  # noqa: S608 - literals are quoted
     names = [str(column[0]) for column in answer.description or ()]
     return {str(row[names.index("_id")]): dict(zip(names, row, strict=True)) for row in answer.fetchall()}
-
-
-def _buried(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, documents: Sequence[Mapping[str, Json]]
-) -> list[int]:
-    """Sequences after those of removed documents with these ids."""
-    if not documents:
-        return []
-    listed = ", ".join(literal(str(one["_id"])) for one in documents)
-    rows = writer.execute(
-        f"SELECT sequence FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({listed})"  # noqa: S608 - literals are quoted
-    ).fetchall()
-    return [int(sequence) + 1 for (sequence,) in rows]
 
 
 def _merged(target: Any, patch: Mapping[str, Json]) -> dict[str, Json]:

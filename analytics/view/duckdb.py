@@ -142,7 +142,8 @@ class DuckDBView:
         """Insert, replace or (`patch`) merge documents; their ids. Raises UnknownName, ConfigError."""
 
         def store(writer: Writer) -> tuple[list[Change], int]:
-            changes = written(self._open_one(), self._known().get(name), documents, patch=patch)
+            collection, sequence = self._known().get(name), writer.claim(len(documents))
+            changes = written(self._open_one(), collection, documents, patch=patch, sequence=sequence)
             return changes, writer.apply(changes)
 
         changes, applied = await self._write(store)
@@ -152,7 +153,9 @@ class DuckDBView:
     async def remove(self, name: str, ids: Sequence[str]) -> int:
         """Delete documents; how many were there. Raises UnknownName, ConfigError."""
         applied = await self._write(
-            lambda writer: writer.apply(removed(self._open_one(), self._known().get(name), ids))
+            lambda writer: writer.apply(
+                removed(self._open_one(), self._known().get(name), ids, sequence=writer.claim(1))
+            )
         )
         self._count(applied, applied)
         return applied

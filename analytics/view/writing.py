@@ -49,6 +49,7 @@ class Writer:
         self._buried = {
             name for (name,) in connection.execute("SELECT DISTINCT collection FROM _tombstones").fetchall()
         }
+        self._sequence = 0
         self._at = rollups.last_moment(connection)
         self._recover()
 
@@ -83,6 +84,16 @@ class Writer:
         if due:
             self._decided(counted)
         return applied
+
+    def claim(self, count: int) -> int:
+        """The first of `count` numbers for documents that people write: later than all before, also of an earlier process.
+
+        Nanoseconds since the epoch, so that they grow over restarts without looking into the file, unless the clock was
+        set back; within a process they grow always.
+        """
+        first = max(self._sequence + 1, time.time_ns())
+        self._sequence = first + count
+        return first
 
     def tick(self) -> None:
         """Bring the rollups up to date when no batch comes to do it."""
