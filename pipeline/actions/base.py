@@ -90,6 +90,7 @@ class ActionContext:
         republisher: where messages go back to devices and rules.
         destinations: the confirmed targets of `http`.
         lacks: actions that this backend cannot do, with the reason.
+        silent: services that functions may not ask here, with the reason.
     """
 
     sns: "SNSClient | None" = None
@@ -100,6 +101,7 @@ class ActionContext:
     republisher: Republisher | None = None
     destinations: "Destinations | None" = None
     lacks: Mapping[str, str] = field(default_factory=dict)
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     def client_of(self, service: str, kind: str) -> Callable[[], Any]:
         """Makes the client at its first use, in a thread: that takes up to 0.3 s. Raises ConfigError if none can."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -73,13 +74,14 @@ class CloudwatchLogsAction:
             if type(result.get("timestamp")) is int:
                 return {"timestamp": result["timestamp"], "message": result["message"]}
         elif not self.batched:
-            return {"timestamp": time.time_ns() // 1_000_000, "message": text_of(item, service="CloudWatch Logs")}
+            return {
+                "timestamp": time.time_ns() // 1_000_000,
+                "message": text_of(item, service="CloudWatch Logs"),
+            }
         raise ValueError("batchMode needs objects with timestamp (milliseconds) and message (text)")
 
     def _put(self, events: list[dict[str, Any]]) -> None:
         client = self.client()
-        try:
+        with suppress(client.exceptions.ResourceAlreadyExistsException):  # the usual case
             client.create_log_stream(logGroupName=self.group, logStreamName=_STREAM)
-        except client.exceptions.ResourceAlreadyExistsException:
-            pass  # the usual case
         client.put_log_events(logGroupName=self.group, logStreamName=_STREAM, logEvents=events)

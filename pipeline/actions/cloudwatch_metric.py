@@ -25,7 +25,7 @@ class CloudwatchMetricAction:
     )
 
     @classmethod
-    def build(cls, settings: Mapping[str, Any], context: ActionContext) -> "CloudwatchMetricAction":
+    def build(cls, _settings: Mapping[str, Any], context: ActionContext) -> "CloudwatchMetricAction":
         """From `{metricName, metricNamespace, metricUnit, metricValue, metricTimestamp?}`. Raises ConfigError."""
         return cls("metrics", context.client_of("cloudwatch", cls.kind), context.limiter)
 

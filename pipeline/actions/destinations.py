@@ -7,7 +7,7 @@ HTTP topic rule destinations".
 
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -19,6 +19,7 @@ MAX_DESTINATIONS: Final = 1_000
 """AWS allows 1,000 in an account and region (AWS IoT Core quotas, "Rules engine")."""
 
 SECONDS: Final = 3.0
+"""One request has so long (AWS IoT Core quotas, "HTTP action: request timeout": 3,000 ms)."""
 
 
 @dataclass(slots=True)
@@ -37,15 +38,16 @@ class Destinations:
     """The destinations of all `http` actions.
 
     Args:
-        enable_url: where `?token=...` can be got to confirm; empty where nothing listens.
+        enable_url: gives the address where `?token=...` can be got to confirm; empty where nothing listens.
         prefix: of the ARNs.
     """
 
     def __init__(
-        self, *, enable_url: str = "", prefix: str = "arn:aws:iot:us-east-1:000000000000:"
+        self, *, enable_url: Callable[[], str] = str, prefix: str = "arn:aws:iot:us-east-1:000000000000:"
     ) -> None:
         self.enable_url = enable_url
         self._prefix = prefix
+        self.client = httpx.AsyncClient(timeout=SECONDS)
         self._by_url: dict[str, Destination] = {}
 
     def all(self) -> Mapping[str, Destination]:
@@ -82,10 +84,11 @@ class Destinations:
         return f"destination {url} is not confirmed ({destination.status}{why})"
 
     async def _ask(self, destination: Destination) -> None:
+        enable = self.enable_url()
         body = {
             "arn": destination.arn,
             "confirmationToken": destination.token,
-            "enableUrl": f"{self.enable_url}?token={destination.token}" if self.enable_url else "",
+            "enableUrl": f"{enable}?token={destination.token}" if enable else "",
             "messageType": "DestinationConfirmation",
         }
         headers = {
@@ -94,8 +97,7 @@ class Destinations:
         }
         address = f"{destination.url.rstrip('/')}/?confirmationToken={destination.token}"
         try:
-            async with httpx.AsyncClient(timeout=SECONDS) as client:
-                answer = await client.post(address, json=body, headers=headers)
+            answer = await self.client.post(address, json=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             destination.status, destination.why = "ERROR", f"{type(error).__name__}: {error}"
             destination.asked = False  # asked again with the next message

@@ -25,7 +25,6 @@ _FIELDS: Final = frozenset(
 _OPERATIONS: Final = ("INSERT", "UPDATE", "DELETE")
 
 
-
 @dataclass(frozen=True, slots=True)
 class DynamodbAction:
     """Writes to one table: the key from the settings, the result in the attribute `payloadField`.
@@ -59,7 +58,11 @@ class DynamodbAction:
 
     def _send(self, item: Item) -> None:
         fields = item.fields
-        key = {fields[f"{end}KeyField"]: _key(fields, end) for end in ("hash", "range") if f"{end}KeyField" in fields}
+        key = {
+            fields[f"{end}KeyField"]: _key(fields, end)
+            for end in ("hash", "range")
+            if f"{end}KeyField" in fields
+        }
         column = fields.get("payloadField") or "payload"
         operation = fields.get("operation") or "INSERT"
         if operation not in _OPERATIONS:

@@ -25,7 +25,9 @@ class DynamodbV2Action:
     @classmethod
     def build(cls, settings: Mapping[str, Any], context: ActionContext) -> "DynamodbV2Action":
         """From `{putItem: {tableName}}`. Raises ConfigError."""
-        return cls(str(settings["putItem"]["tableName"]), context.client_of("dynamodb", cls.kind), context.limiter)
+        return cls(
+            str(settings["putItem"]["tableName"]), context.client_of("dynamodb", cls.kind), context.limiter
+        )
 
     @property
     def name(self) -> str:

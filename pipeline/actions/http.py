@@ -5,7 +5,7 @@ Source: developer guide, "HTTP action" and "Working with HTTP topic rule destina
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -16,9 +16,6 @@ from contracts.errors import ConfigError
 from .base import ActionContext, Item
 from .calls import AT_ONCE, TRIES, Outcome
 from .destinations import Destinations
-
-SECONDS: Final = 3.0
-"""One try has so long (AWS IoT Core quotas, "HTTP action: request timeout": 3,000 ms)."""
 
 MAX_ANSWER: Final = 16_384
 """Bytes of an answer after which nothing is tried again."""
@@ -31,7 +28,6 @@ class HttpAction:
     url: str
     confirmation: str
     destinations: Destinations
-    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=SECONDS), compare=False)
     kind: ClassVar[str] = "http"
     tries: ClassVar[int] = TRIES
     per_message: ClassVar[frozenset[str]] = frozenset({"headers"})
@@ -76,7 +72,7 @@ class HttpAction:
         headers = {str(pair["key"]).lower(): str(pair["value"]) for pair in item.fields.get("headers", ())}
         headers.setdefault("content-type", _content_type(item.body))
         try:
-            answer = await self.client.post(self.url, content=item.body, headers=headers)
+            answer = await self.destinations.client.post(self.url, content=item.body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             outcome.refused[index] = f"{type(error).__name__}: {error}"
             return

@@ -141,7 +141,11 @@ def _error_message(source: Source, reasons: list[tuple[str, str, str]]) -> dict[
         "clientId": message.client_id,
         "base64OriginalPayload": base64.b64encode(message.payload).decode(),
         "failures": [
-            {"failedAction": f"{kind[:1].upper()}{kind[1:]}Action", "failedResource": resource, "errorMessage": reason}
+            {
+                "failedAction": f"{kind[:1].upper()}{kind[1:]}Action",
+                "failedResource": resource,
+                "errorMessage": reason,
+            }
             for kind, resource, reason in reasons
         ],
     }

@@ -13,7 +13,6 @@ MAX_KEY: Final = 1_024
 """Bytes of an object's key (Amazon S3 user guide, "Object keys")."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class S3Action:
     """Puts each body, binary ones too, under its key into one bucket."""
@@ -45,6 +44,8 @@ class S3Action:
     def _send(self, item: Item) -> None:
         key = str(item.fields["key"])
         if not key or len(key.encode()) > MAX_KEY:
-            raise ValueError(f"the key of the object has {len(key.encode())} bytes, 1 to {MAX_KEY} are allowed")
+            raise ValueError(
+                f"the key of the object has {len(key.encode())} bytes, 1 to {MAX_KEY} are allowed"
+            )
         acl = {"ACL": item.fields["cannedAcl"]} if item.fields.get("cannedAcl") else {}
         self.client().put_object(Bucket=self.bucket, Key=key, Body=item.body, **acl)

@@ -25,7 +25,9 @@ class StepFunctionsAction:
     @classmethod
     def build(cls, settings: Mapping[str, Any], context: ActionContext) -> "StepFunctionsAction":
         """From `{stateMachineName, executionNamePrefix?}`. Raises ConfigError."""
-        return cls(str(settings["stateMachineName"]), context.client_of("stepfunctions", cls.kind), context.limiter)
+        return cls(
+            str(settings["stateMachineName"]), context.client_of("stepfunctions", cls.kind), context.limiter
+        )
 
     @property
     def name(self) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from contracts.errors import ConfigError
+
 from ..rules.context import Context
 from ..rules.rule import Rule
 from ..rules.specs import ACTIONS
@@ -56,15 +58,11 @@ class Actions:
         self._built: dict[str, Action] = {}
         self._prepared: dict[str, Prepared] = {}
 
-    @property
-    def lacks(self) -> Mapping[str, str]:
-        """Actions that the backend cannot do, with the reason."""
-        return self._context.lacks
-
     def prepare(self, rule: Rule) -> Prepared:
         """The actions of a rule, built at its first call. Raises ConfigError for a target that is not there."""
         prepared = self._prepared.get(rule.name)
         if prepared is None or prepared.rule is not rule:
+            self._check_services(rule)
             targets = tuple(self._target(rule, spec) for spec in rule.actions)
             error = self._target(rule, rule.error_action) if rule.error_action else None
             self._prepared[rule.name] = prepared = Prepared(rule, targets, error)
@@ -73,6 +71,13 @@ class Actions:
     def resolve(self, target: Target, context: Context) -> Action:
         """The action for one message. Raises ConfigError for a target that a template names and is not there."""
         return target.fixed or self._build({target.kind: _filled(target.settings, context)})
+
+    def _check_services(self, rule: Rule) -> None:
+        for service in sorted(rule.services & self._context.silent.keys()):
+            raise ConfigError(
+                f"rule '{rule.name}' asks {service}: {self._context.silent[service]}",
+                fix="leave the function out, or use another aws.backend",
+            )
 
     def _target(self, rule: Rule, spec: Mapping[str, Any]) -> Target:
         kind, given = next(iter(spec.items()))

@@ -72,7 +72,8 @@ def _statement(path: Path, case: Any) -> Outcome:
 def _function(path: Path, case: Any) -> Outcome:
     expr = _field(path, case, "expr")
     expected = {} if case.get("undefined") else {"value": _expected(path, case)}
-    seen = _evaluate(f"SELECT {expr} AS value FROM 'a'", "a", b"{}", case)
+    sql = f"SELECT {expr} AS value FROM 'a'"  # noqa: S608 - IoT SQL, which knows no injection: it is the test
+    seen = _evaluate(sql, "a", b"{}", case)
     return _outcome(case, expr, [expected], seen)
 
 

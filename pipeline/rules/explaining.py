@@ -158,7 +158,9 @@ def _deciding(step: Step) -> str:
 
 def lines(told: Explanation) -> list[str]:
     """The explanation as text, a tree of plain characters."""
-    out = [f"rule {told.rule}: {'fires' if told.fires else 'does not fire'}, decided by {told.clause}: {told.why}"]
+    out = [
+        f"rule {told.rule}: {'fires' if told.fires else 'does not fire'}, decided by {told.clause}: {told.why}"
+    ]
     for step in told.variables:
         _draw(step, "SET ", out)
     if told.where is not None:

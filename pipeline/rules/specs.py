@@ -86,9 +86,7 @@ FIELDS: Final[Mapping[str, Fields]] = {
     ),
     "dynamoDB": Fields(
         _names("tableName", "hashKeyField", "hashKeyValue"),
-        _names(
-            "hashKeyType", "rangeKeyField", "rangeKeyValue", "rangeKeyType", "payloadField", "operation"
-        ),
+        _names("hashKeyType", "rangeKeyField", "rangeKeyValue", "rangeKeyType", "payloadField", "operation"),
         {"hashKeyType": _KEY_TYPES, "rangeKeyType": _KEY_TYPES, "operation": ("INSERT", "UPDATE", "DELETE")},
     ),
     "dynamoDBv2": Fields(_names("putItem"), inner={"putItem": _names("tableName")}),
@@ -147,7 +145,11 @@ def _check_values(rule: str, kind: str, settings: Mapping[str, Any]) -> None:
     for key, allowed in fields.allowed.items():
         value = settings.get(key)
         template = isinstance(value, str) and "${" in value
-        if value is not None and not template and not any(value is one or _same(value, one) for one in allowed):
+        if (
+            value is not None
+            and not template
+            and not any(value is one or _same(value, one) for one in allowed)
+        ):
             shown = ", ".join(repr(one) for one in allowed)
             raise ConfigError(f"rule '{rule}': {kind}.{key} is {value!r}", fix=f"one of {shown}")
 

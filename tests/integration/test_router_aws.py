@@ -22,6 +22,7 @@ from contracts.errors import UnknownName
 from contracts.messages import Message
 from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions, Refused, Undelivered
+from pipeline.actions.base import Item
 from pipeline.actions.sns import MAX_BYTES, SnsAction
 from pipeline.router import Router
 from pipeline.rules.engine import DEFAULT_RULES, Engine, Rule, load_rules

@@ -4,7 +4,7 @@ The whole stack in one process and every stage as a process of its own are made 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ from contracts.clock import Clock
 from contracts.errors import ConfigError
 from contracts.journal import Journal
 from contracts.messages import Change, Message
-from contracts.ports import DeviceControl, Emit, Outlet, Service
+from contracts.ports import DeviceControl, Emit, Outlet, Republisher, Service
 from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions
+from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
+from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.provision import LANES, Resources
 from pipeline.aws.registry import IotRegistry
+from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
@@ -85,6 +88,7 @@ class PipelineParts:
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
     source: RuleSource
+    destinations: Destinations
 
     @property
     def services(self) -> list[Service]:
@@ -214,11 +218,18 @@ def make_pipeline(
     *,
     messages: BatchStream[Message],
     events: BatchStream[Message],
+    broker: Republisher,
+    enable_url: Callable[[], str] = str,
     buffer: Path | None = None,
 ) -> PipelineParts:
-    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
+    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process.
+
+    `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
+    """
     delivery = _delivery(cloud, Journal(buffer) if buffer else None)
-    engine, actions = Engine(rules), _actions(cloud, delivery)
+    destinations = Destinations(enable_url=enable_url)
+    engine = Engine(rules, services=AwsServices(cloud.factory.client))
+    actions = _actions(cloud, delivery, broker, destinations)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
@@ -226,7 +237,9 @@ def make_pipeline(
         Router("router-messages", messages, engine, actions, clock=cloud.clock),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
-    return PipelineParts(routers, tuple(_worker(cloud, lane) for lane in LANES), delivery, source)
+    return PipelineParts(
+        routers, tuple(_worker(cloud, lane) for lane in LANES), delivery, source, destinations
+    )
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -260,13 +273,21 @@ def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
     )
 
 
-def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
+def _actions(
+    cloud: Cloud, delivery: DeliveryStream, broker: Republisher, destinations: Destinations
+) -> Actions:
+    backend = cloud.config.aws.backend
     return Actions(
         ActionContext(
             sns=cloud.factory.client("sns"),
             topics=cloud.resources.sns_topics,
             streams={"archive": delivery},
             limiter=CapacityLimiter(SNS_THREADS),
+            clients=cloud.factory.client,
+            republisher=broker,
+            destinations=destinations,
+            lacks=ACTIONS_LACKING.get(backend, {}),
+            silent=SERVICES_LACKING.get(backend, {}),
         )
     )
 

@@ -33,6 +33,7 @@ from thingstorm.runtime.parts import (
     make_pipeline,
     streams,
 )
+from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
 
 
@@ -90,7 +91,15 @@ def _build(
     messages, events = streams(config)
     apis = iot_apis(config, cloud.factory)
     broker = make_broker(config, clock=cloud.clock, messages=messages, events=events, cloud=apis)
-    pipeline = make_pipeline(cloud, rules, messages=messages, events=events)
+    api: ApiServer
+    pipeline = make_pipeline(
+        cloud,
+        rules,
+        messages=messages,
+        events=events,
+        broker=broker,
+        enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
+    )
     analytics = make_analytics(cloud, control=broker, emit=emit)
     services: list[Service] = []
 
@@ -99,6 +108,7 @@ def _build(
 
     app = create_app(view=analytics.view, devices=broker)
     add_health(app, health, stage="stack")
+    add_rules(app, backend=config.aws.backend, destinations=pipeline.destinations)
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
     return Stack(cloud, broker, pipeline, analytics, api, health, endpoint), services

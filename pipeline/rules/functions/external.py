@@ -77,4 +77,3 @@ def _part_of_secret(content: str, key: Value) -> Value:
 
 def _ask(context: Context, question: Callable[[Services], Value]) -> Value:
     return UNDEFINED if context.services is None else question(context.services)
-
