@@ -16,6 +16,7 @@ from thingstorm.cli import (
     bench,
     deploy,
     evaluate,
+    follow,
     operate,
     play,
     record,
@@ -33,7 +34,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for module in (play, replay, record, shrink, evaluate, up, serve, deploy, ask, operate, announce, bench):
+for module in (
+    play,
+    replay,
+    record,
+    shrink,
+    evaluate,
+    up,
+    serve,
+    deploy,
+    ask,
+    operate,
+    follow,
+    announce,
+    bench,
+):
     module.register(app)
 
 

@@ -26,6 +26,7 @@ from contracts.messages import Change, Message
 from contracts.ports import DeviceControl, Emit, Outlet, Service
 from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
+from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
@@ -94,6 +95,7 @@ class PipelineParts:
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
     source: RuleSource
+    trail: Trail
 
     @property
     def services(self) -> list[Service]:
@@ -109,6 +111,7 @@ class AnalyticsParts:
     sync: Sync
     changes: ChangeReader
     model: VerdictLoop
+    trail: Trail
 
     @property
     def followers(self) -> list[Service]:
@@ -226,16 +229,18 @@ def make_pipeline(
     buffer: Path | None = None,
 ) -> PipelineParts:
     """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
-    delivery = _delivery(cloud, Journal(buffer) if buffer else None)
+    trail = Trail()
+    delivery = _delivery(cloud, Journal(buffer) if buffer else None, trail)
     engine, actions = Engine(rules), _actions(cloud, delivery)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
     routers = (
-        Router("router-messages", messages, engine, actions, clock=cloud.clock),
+        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
-    return PipelineParts(routers, tuple(_worker(cloud, lane) for lane in LANES), delivery, source)
+    workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
+    return PipelineParts(routers, workers, delivery, source, trail)
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -244,7 +249,8 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
     view = make_view(config.view.path, memory_limit=config.view.memory_limit)
-    sync = Sync(changed, view, clock=clock)
+    trail = Trail()
+    sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
         dynamodb=cloud.factory.client("dynamodb"),
         streams=cloud.factory.client("dynamodbstreams"),
@@ -253,11 +259,12 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
         checkpoints=view.checkpoints,
         keys=view.keys,
         clock=clock,
+        trail=trail,
     )
-    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit))
+    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
 
 
-def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
+def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliveryStream:
     """The template's delivery stream, with the buffering of the configuration."""
     pipeline, resources = cloud.config.pipeline, cloud.resources
     settings = replace(
@@ -272,6 +279,7 @@ def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
         clock=cloud.clock,
         settings=settings,
         journal=journal,
+        trail=trail,
     )
 
 
@@ -286,7 +294,7 @@ def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
     )
 
 
-def _worker(cloud: Cloud, lane: str) -> Worker:
+def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
     pipeline = cloud.config.pipeline
     mapping = EventSourceMapping(
         batch_size=pipeline.batch_size,
@@ -308,6 +316,7 @@ def _worker(cloud: Cloud, lane: str) -> Worker:
         mapping=mapping,
         dead_letters=dead_letter_queue(cloud, lane),
         reasons=reasons,
+        trail=trail,
     )
 
 
