@@ -251,6 +251,7 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
         tables=cloud.resources.tables,
         out=changed,
         checkpoints=view.checkpoints,
+        keys=view.keys,
         clock=clock,
     )
     return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit))
