@@ -20,6 +20,7 @@ from contracts.errors import BackendError, NotReady, Transient
 from contracts.messages import Message
 from contracts.ports import Gauge, Health, State
 from contracts.streams import BatchStream, StreamClosed
+from contracts.trail import Trail
 
 from .actions import Actions, Refused, Undelivered
 from .actions.loads import Failures, Grouping, Load
@@ -48,6 +49,7 @@ class Router:
         linger: seconds to wait for more messages while a batch would not fill one call. At 200 messages/s, 50 ms
             make 10 messages a call instead of 1, for a twentieth of the calls a second.
         clock: for `last_progress`.
+        trail: where messages are noted as they pass.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Router:
         max_in_flight: int = 4,
         linger: float = 0.05,
         clock: Clock | None = None,
+        trail: Trail | None = None,
     ) -> None:
         self.name = name
         self.matches_by_rule: Counter[str] = Counter()
@@ -70,6 +73,7 @@ class Router:
         self._linger = linger
         self._asking = CapacityLimiter(1)  # the engine works for one thread at a time
         self._clock = clock or SystemClock()
+        self._trail = trail or Trail(capacity=0)
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
@@ -129,6 +133,7 @@ class Router:
 
     async def _carry(self, batch: tuple[Message, ...], places: anyio.Semaphore) -> None:
         failures: Failures = {}
+        self._trail.note("routed", self._clock.now(), batch)
         if self._engine.asks_services:
             loads = await to_thread.run_sync(self._route, batch, failures, limiter=self._asking)
         else:
@@ -183,6 +188,9 @@ class Router:
                 await self._pause(tries)
         self._waiting.pop(load.action.name, None)
         self._last_progress = self._clock.now()
+        self._trail.note(
+            "handed on", self._last_progress, [item.body for item in load.items], load.action.name
+        )
 
     def _give_up(self, left: Load, failures: Failures) -> None:
         """AWS discards a message after its tries, and tells the error action."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -279,8 +279,8 @@ async def test_functions_ask_the_services_of_the_backend(provisioned: Aws) -> No
 class Service(BaseHTTPRequestHandler):
     """A web service that keeps what it is sent, and fails as often as `failures` say."""
 
-    requests: list[tuple[str, dict[str, str], bytes]] = []
-    failures: list[int] = []
+    requests: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
+    failures: ClassVar[list[int]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
