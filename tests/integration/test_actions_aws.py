@@ -238,6 +238,8 @@ def _function(aws: Aws, name: str) -> str:
         FunctionName=name, Runtime="python3.11", Role="arn:aws:iam::000000000000:role/r",
         Handler="code.handler", Code={"ZipFile": archive.getvalue()},
     )  # fmt: skip
+    # the emulator's first call starts an interpreter, which on a busy machine takes more than a rule's two seconds
+    aws.client("lambda").invoke(FunctionName=name, Payload=b'{"n": 0}')
     return str(made["FunctionArn"])
 
 
