@@ -16,6 +16,7 @@ from thingstorm.cli import (
     bench,
     deploy,
     evaluate,
+    follow,
     operate,
     play,
     record,
@@ -46,6 +47,7 @@ for module in (
     ask,
     view,
     operate,
+    follow,
     announce,
     bench,
 ):

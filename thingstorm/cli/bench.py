@@ -10,6 +10,7 @@ from contracts.errors import UnknownName
 from thingstorm.cli.tables import print_rows
 
 BENCHES = {
+    "detector": "thingstorm.bench.detector",
     "gateway": "thingstorm.bench.gateway",
     "pipeline": "thingstorm.bench.pipeline",
     "simulator": "thingstorm.bench.simulator",
@@ -23,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: gateway, pipeline, simulator, view.")],
+    name: Annotated[
+        str, typer.Argument(help="What to measure: detector, gateway, pipeline, simulator, view.")
+    ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -41,6 +44,8 @@ def bench(
     thingstorm bench gateway --peers --json gateway.json
 
     thingstorm bench simulator --peers --case target-20k
+
+    thingstorm bench detector --peers --case fleet-5000
 
     thingstorm bench pipeline --json pipeline.json
 
