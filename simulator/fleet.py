@@ -33,7 +33,10 @@ LONGEST_SLEEP = SECOND // 5
 
 MakeTransport = Callable[[Callbacks], Transport]
 
-TRANSPORTS: Mapping[TransportName, Callable[..., SocketTransport]] = {"paho": PahoTransport, "raw": RawTransport}
+TRANSPORTS: Mapping[TransportName, Callable[..., SocketTransport]] = {
+    "paho": PahoTransport,
+    "raw": RawTransport,
+}
 
 
 class Simulator:
