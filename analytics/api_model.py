@@ -48,7 +48,12 @@ def add_model(app: FastAPI, *, model: VerdictLoop, sync: Sync, feed: Feed) -> No
     @app.get("/model")
     async def state() -> dict[str, Any]:
         judged_until = model.verdicts[-1].at if model.verdicts else 0
-        return {"learning": model.learning, "detector": model.detector_in_use, "judged_until": judged_until}
+        return {
+            "learning": model.learning,
+            "detector": model.detector_in_use,
+            "judged_until": judged_until,
+            "queries": [asdict(pace) for pace in model.schedule],
+        }
 
     @app.post("/model/learn")
     async def learn(span: Span) -> dict[str, str]:

@@ -20,15 +20,16 @@ from contracts.messages import (
     Nanoseconds,
     Verdict,
 )
-from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, State, View
+from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, Rows, State, View
 
-from .detectors import DETECTORS
+from .detectors import check_detector
 from .incidents import IncidentBook
 from .memory import Memory, incident_row, learning_row, recall, verdict_row
 from .model import Model
 from .response import Responder
+from .schedule import Pace, ScheduledQuery
 from .verdict import Rules
-from .windows import Second, SecondReader
+from .windows import SECONDS_QUERY, Second, SecondReader
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class VerdictLoop:
         rules: Rules | None = None,
         emit: Emit | None = None,
     ) -> None:
-        DETECTORS.get(detector)
+        check_detector(detector)
         self._view = view
         self._clock = clock
         self._control = control
@@ -87,10 +88,17 @@ class VerdictLoop:
             control=control, alerts=alerts, clock=clock, max_share=max_quarantine_share
         )
         began = clock.now() if start is None else start
-        self._reader = SecondReader(view, clock, start=began - began % SECOND)
+        self._reader = SecondReader(clock, start=began - began % SECOND)
         self._judging = CapacityLimiter(1)
         self._fitting = CapacityLimiter(1)
-        self._turn = anyio.Lock()
+        self._query = ScheduledQuery(
+            SECONDS_QUERY,
+            view,
+            clock,
+            every=POLL,
+            parameters=lambda: self._reader.parameters,
+            push=self._take_answer,
+        )
         self._draining = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._prepared = False
@@ -103,29 +111,27 @@ class VerdictLoop:
         self._written: dict[str, Nanoseconds] = {}
         self._last_kind = "normal"
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(
-            ("ticks", "late", "skipped", "flagged", "query_retries", "write_retries"), 0
-        )
+        self._counters = dict.fromkeys(("ticks", "late", "skipped", "flagged", "write_retries"), 0)
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
         self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
 
     @staticmethod
     def check(detector: str) -> None:
         """Raises UnknownName if there is no such detector; imports nothing."""
-        DETECTORS.get(detector)
+        check_detector(detector)
 
     async def learn(self, *, start: Nanoseconds, until: Nanoseconds) -> None:
         """Learn what is normal from the traffic of this span of event time, in place of what was learnt.
 
         Open incidents are closed: they belong to what is forgotten.
         """
-        async with self._turn:
+        async with self._query.turn:
             await self._write_incidents(self._book.close(self._clock.now()))
             self._epoch += 1
             self._fit_started = self._span_written = False
             self._model.reset()
             self._model.train_until(until)
-            self._reader = SecondReader(self._view, self._clock, start=start)
+            self._reader = SecondReader(self._clock, start=start)
 
     @property
     def incidents(self) -> tuple[Incident, ...]:
@@ -141,6 +147,11 @@ class VerdictLoop:
         """The class of the fitted detector, or '' while learning."""
         return type(self._model.detector).__name__ if self._model.detector else ""
 
+    @property
+    def schedule(self) -> tuple[Pace, ...]:
+        """How the queries do whose answers the model lives on."""
+        return (self._query.pace,)
+
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         try:
             async with anyio.create_task_group() as self._tasks:
@@ -148,9 +159,7 @@ class VerdictLoop:
                     self._resume(memory)
                 self._state = "ready"
                 task_status.started()
-                while not self._draining.is_set():
-                    await self.step()
-                    await self._clock.sleep_until(self._clock.now() + POLL)
+                await self._query.run(self._draining)
                 await anyio.sleep_forever()
         finally:
             self._model.close()
@@ -165,7 +174,12 @@ class VerdictLoop:
 
     def health(self) -> Health:
         detail = "learning" if self.learning else f"judging with {self.detector_in_use}"
-        counters = {**self._counters, "flagged": self._model.flagged, "late": self._reader.incomplete}
+        counters = {
+            **self._counters,
+            "flagged": self._model.flagged,
+            "late": self._reader.incomplete,
+            "query_retries": self._query.pace.retries,
+        }
         kept = Gauge("verdicts", len(self.verdicts), KEPT_VERDICTS, len(self.verdicts))
         return Health(self.name, self._state, detail, self._last_progress, (kept,), counters)
 
@@ -173,7 +187,7 @@ class VerdictLoop:
         """Go on where an earlier process stopped: learn again from the span it learnt on, keep its incidents."""
         self._model.train_until(memory.learn_until)
         self._span_written = True
-        self._reader = SecondReader(self._view, self._clock, start=memory.learn_from)
+        self._reader = SecondReader(self._clock, start=memory.learn_from)
         self._judge_from = self._clock.now() - RESUME_SECONDS * SECOND
         for incident in memory.incidents:
             self._book.restore(incident)
@@ -181,19 +195,17 @@ class VerdictLoop:
 
     async def step(self) -> int:
         """Judge what is complete now; returns how many seconds were taken from the view."""
-        async with self._turn:
-            try:
-                seconds = await self._reader.poll()
-            except Transient:
-                self._counters["query_retries"] += 1
-                return 0
-            for position, second in enumerate(seconds):
-                recent = second.end >= self._judge_from
-                await self._take(second, judge=recent and len(seconds) - position <= MAX_PENDING)
-            if not self.learning and self._reader.position < self._judge_from:
-                # between what was learnt and now only the profile's span is of use
-                self._reader.skip_to(self._judge_from - PROFILE_SECONDS * SECOND)
-            return len(seconds)
+        return await self._query.once()
+
+    async def _take_answer(self, rows: Rows) -> int:
+        seconds = self._reader.take(rows)
+        for position, second in enumerate(seconds):
+            recent = second.end >= self._judge_from
+            await self._take(second, judge=recent and len(seconds) - position <= MAX_PENDING)
+        if not self.learning and self._reader.position < self._judge_from:
+            # between what was learnt and now only the profile's span is of use
+            self._reader.skip_to(self._judge_from - PROFILE_SECONDS * SECOND)
+        return len(seconds)
 
     async def _take(self, second: Second, *, judge: bool) -> None:
         self._model.train_for(start=second.end - SECOND, seconds=self._train_seconds)

@@ -1,4 +1,4 @@
-"""Event-time seconds read from the view: which seconds are complete, and what each device did in them.
+"""Event-time seconds out of a query's answers: which seconds are complete, and what each device did in them.
 
 The fast lane delivers one row per device and second, and one `$fleet` row per second that says how many
 device rows there are. A second is complete when that many are visible. A second that stays incomplete is
@@ -6,13 +6,13 @@ closed as it is once a later one has been visible for `GRACE`: one lost row must
 A second nobody has heard of yet is never taken for silence.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from contracts.clock import Clock
 from contracts.messages import FLEET, SECOND, Nanoseconds
-from contracts.ports import View
+from contracts.ports import Rows
 
 WINDOW_SECONDS = 5
 """Span of the window that a verdict judges; a new one closes every second (measured: F1 0.96 at 5 s)."""
@@ -30,38 +30,46 @@ COUNTS = (
     "num_connects",
     "num_disconnects",
     "num_throttled",
+    "num_takeovers",
+    "num_foreign_takeovers",
+    "num_rejected",
+    "num_replayed",
 )
+"""What is summed of each device and second. A broker that cannot see some of it tells nothing: zeros."""
+
+SECONDS_QUERY = "device_seconds"
+"""The named query whose answers a `SecondReader` takes; it selects every field of `COUNTS`."""
 
 CHUNK_ROWS = 9_000
 """Rows of one read, below the view's bound for an answer: a backlog is read piece by piece."""
 
-METRICS_SQL = f"""
-SELECT device_id, epoch_ms(period_start) AS start_ms, num_devices, topics, {", ".join(COUNTS)}
-FROM device_metrics
-WHERE period_start >= epoch_ms(CAST($since_ms AS BIGINT))
-ORDER BY period_start, device_id
-LIMIT {CHUNK_ROWS}
-"""  # noqa: S608 - the only insertions are our own constants
-
 
 class DeviceRow(NamedTuple):
-    """What one device did in one second: `counts` in the order of `COUNTS`, and the topics it published on."""
+    """What one device did in one second: `counts` in the order of `COUNTS`, and the topics it published on.
+
+    `shapes` and `readings` as in `contracts.messages.CloudMetric`.
+    """
 
     device_id: str
     counts: tuple[int, ...]
     topics: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Second:
     """All device rows of event time [start, start + 1 s). `start` is whole seconds since the epoch.
 
-    A known device without a row did nothing. `complete` is False when the grace ran out first.
+    A known device without a row did nothing. `complete` is False when the grace ran out first. `shapes` says what
+    the shapes of the rows stand for (`ID TEXT`), `half_open` how many connections were waiting for their CONNECT.
     """
 
     start: int
     rows: tuple[DeviceRow, ...] = ()
     complete: bool = True
+    shapes: tuple[str, ...] = ()
+    half_open: int = 0
 
     @property
     def end(self) -> Nanoseconds:
@@ -72,28 +80,36 @@ class Second:
 class _Building:
     rows: list[DeviceRow] = field(default_factory=list)
     expected: int | None = None
+    shapes: tuple[str, ...] = ()
+    half_open: int = 0
 
     @property
     def complete(self) -> bool:
         return self.expected is not None and len(self.rows) >= self.expected
 
+    def second(self, start: int) -> Second:
+        return Second(start, tuple(self.rows), self.complete, self.shapes, self.half_open)
+
 
 class SecondReader:
-    """Reads the view from event time `start` on and hands out its seconds in order, each exactly once."""
+    """Hands out the seconds from event time `start` on in order, each exactly once. Reads nothing itself."""
 
-    def __init__(self, view: View, clock: Clock, *, start: Nanoseconds) -> None:
-        self._view = view
+    def __init__(self, clock: Clock, *, start: Nanoseconds) -> None:
         self._clock = clock
         self._floor = start // SECOND
         self._next: int | None = None
         self._overtaken: dict[int, Nanoseconds] = {}
         self.incomplete = 0
 
-    async def poll(self) -> list[Second]:
-        """The seconds that have closed since the last call, oldest first; often none."""
+    @property
+    def parameters(self) -> dict[str, int]:
+        """With which parameters the query must run next."""
         since = self._floor if self._next is None else self._next
-        result = await self._view.query(METRICS_SQL, {"since_ms": since * 1000})
-        building = _group(_whole(result.dicts()))
+        return {"since_ms": since * 1000, "rows": CHUNK_ROWS}
+
+    def take(self, rows: Rows) -> list[Second]:
+        """The seconds that have closed with this answer, oldest first; often none."""
+        building = _group(_whole(rows.dicts()))
         if not building:
             return []
         first = min(building)
@@ -114,13 +130,13 @@ class SecondReader:
 
     def _close(self, building: dict[int, _Building], newest: int) -> list[Second]:
         closed: list[Second] = []
-        assert self._next is not None  # noqa: S101 - set by poll, the only caller
+        assert self._next is not None  # noqa: S101 - set by take, the only caller
         while self._next <= newest:
             part = building.get(self._next, _Building())
             if not part.complete and not self._given_up(self._next, newest):
                 break
             self.incomplete += not part.complete
-            closed.append(Second(self._next, tuple(part.rows), complete=part.complete))
+            closed.append(part.second(self._next))
             self._overtaken.pop(self._next, None)
             self._next += 1
         return closed
@@ -146,11 +162,14 @@ def _group(rows: Sequence[dict[str, Any]]) -> dict[int, _Building]:
         part = building.setdefault(int(row["start_ms"]) // 1000, _Building())
         if row["device_id"] == FLEET:
             part.expected = int(row["num_devices"] or 0)
+            part.shapes = tuple(row.get("shapes") or ())
+            part.half_open = int(row.get("num_half_open") or 0)
         else:
             part.rows.append(_device_row(row))
     return building
 
 
 def _device_row(row: dict[str, Any]) -> DeviceRow:
-    topics: Iterable[str] = row["topics"] or ()
-    return DeviceRow(row["device_id"], tuple(int(row[name] or 0) for name in COUNTS), tuple(topics))
+    counts = tuple(int(row[name] or 0) for name in COUNTS)
+    texts = (tuple(row.get(name) or ()) for name in ("topics", "shapes", "readings"))
+    return DeviceRow(row["device_id"], counts, *texts)

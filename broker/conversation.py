@@ -127,6 +127,7 @@ class Conversation:
         self.pending = 0
         self.congested = False
         self.began = self.seen = now
+        gateway.unfinished[self] = now
 
     def receive(self, data: bytes, now: Nanoseconds) -> None:
         """Bytes have come."""
@@ -267,6 +268,7 @@ class Conversation:
             self._io.pause_for(delay)
 
     def _leave(self) -> None:
+        self._gateway.unfinished.pop(self, None)
         self._gateway.fanout.forget(self)
         if self._platform is not None:
             self._platform.left(self)
@@ -404,6 +406,7 @@ class Conversation:
             if not isinstance(packet, Connect):
                 raise MalformedPacket("nothing may come before the CONNECT", code=PROTOCOL_ERROR)
             self._greeted = True
+            self._gateway.unfinished.pop(self, None)
             self._connect(packet, now)
             return
         if self.pending:

@@ -372,7 +372,8 @@ class ExternalBroker:
                     await self._messages.room()
 
     def _count(self, message: Message) -> None:
-        self._metrics.of(message.client_id).received(message.topic, len(message.payload))
+        counts = self._metrics.of(message.client_id)
+        self._metrics.received(counts, message.client_id, message.topic, message.payload)
         self._counters["accepted"] += 1
         self._last_progress = message.received_at
 

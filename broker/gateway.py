@@ -45,6 +45,9 @@ from .store import Store
 from .subscriptions import Subscription, SubscriptionTree, plain_filter
 from .topics import filter_fault, name_fault
 
+HALF_OPEN: Nanoseconds = 3 * SECOND
+"""A device sends its CONNECT with the first round trip; one that takes this long for it is slow on purpose or lost."""
+
 COUNTERS = (
     "accepted",
     "refused",
@@ -150,6 +153,8 @@ class Gateway:
         self._quarantined: set[str] = set()
         self._connects = TokenBucket(limits.connects_per_second, 0)
         self._writing: list[Connection] = []
+        self.unfinished: dict[Connection, Nanoseconds] = {}
+        """Connections that have not sent their CONNECT yet, and since when; each takes itself out."""
 
     @property
     def connections(self) -> int:
@@ -189,7 +194,7 @@ class Gateway:
                 "connect_failed", client_id, now, source_ip=request.source_ip, reason=decided.reason
             )
             return decided
-        self._take_over(client_id, now)
+        self._take_over(client_id, request, now)
         connected = self._open(client_id, request, connection, decided, now)
         counts.num_connects += 1
         self.counters["connects"] += 1
@@ -225,7 +230,7 @@ class Gateway:
             self.counters["throttled"] += 1
             connection.throttled(packet_id, qos)
             return None
-        counts.received(route.topic, len(payload))
+        self.metrics.received(counts, session.client_id, route.topic, payload)
         self.counters["accepted"] += 1
         self._ids.serial += 1
         message = Message(
@@ -313,7 +318,9 @@ class Gateway:
             return
         del self._live[session.client_id]
         connection.session = None
-        self.metrics.of(session.client_id).num_disconnects += 1
+        counts = self.metrics.of(session.client_id)
+        counts.num_disconnects += 1
+        counts.num_rejected += reason == "CLIENT_ERROR"
         self.counters["disconnects"] += 1
         self._reporter.tell_session("disconnected", session, now, reason=reason)
         self._sessions.leave(session, now)
@@ -398,7 +405,7 @@ class Gateway:
 
     def tick(self, now: Nanoseconds) -> None:
         """Close the metrics period that ends at `now` and publish its rows; end what is over."""
-        self._reporter.close_period(self.metrics, now)
+        self._reporter.close_period(self.metrics, now, half_open=self._count_half_open(now))
         for session in self._sessions.expired(now):
             if (due := self._wills.pop(session.client_id, None)) is not None:
                 self._publish_will(session, due.will, now)
@@ -409,6 +416,15 @@ class Gateway:
         for connection in list(self._live.values()):
             if connection.session is not None and connection.session.waiting:
                 connection.session.send_waiting(now)
+
+    def _count_half_open(self, now: Nanoseconds) -> int:
+        """Connections that have long been waiting for their CONNECT; they stand in the order they came."""
+        count = 0
+        for began in self.unfinished.values():
+            if now - began < HALF_OPEN:
+                break
+            count += 1
+        return count
 
     def writing(self, connection: Connection) -> None:
         """The connection has something to write at the end of the turn."""
@@ -487,9 +503,12 @@ class Gateway:
             return ""
         return f"assigned-{self._ids.next(now)}"
 
-    def _take_over(self, client_id: str, now: Nanoseconds) -> None:
+    def _take_over(self, client_id: str, request: ConnectRequest, now: Nanoseconds) -> None:
         older = self._live.get(client_id)
         if older is not None:
+            counts = self.metrics.of(client_id)
+            counts.num_takeovers += 1
+            counts.num_foreign_takeovers += _from_elsewhere(older.session, request)
             self.disconnect(older, "DUPLICATE_CLIENTID", now)
             older.end("DUPLICATE_CLIENTID", now)
 
@@ -549,7 +568,8 @@ class Gateway:
         if session.client_id in self._quarantined or forbidden:
             self.counters["refused"] += 1
             return
-        self.metrics.of(session.client_id).received(will.topic, len(will.payload))
+        counts = self.metrics.of(session.client_id)
+        self.metrics.received(counts, session.client_id, will.topic, will.payload)
         self.counters["accepted"] += 1
         message = Message(
             self._ids.next(now),
@@ -573,6 +593,12 @@ class Gateway:
                 message, self.fanout.route(message.topic, publisher=None), message.received_at
             )
         self.wake()
+
+
+def _from_elsewhere(session: Session | None, request: ConnectRequest) -> bool:
+    """Whether who takes over is another principal or at another address than who had the session."""
+    principal = request.identity.principal.principal_id if request.identity else ""
+    return session is not None and (session.source_ip != request.source_ip or session.principal != principal)
 
 
 __all__ = ["GATEWAY", "METRICS_TOPIC", "Close", "Connected", "Gateway", "Refused"]

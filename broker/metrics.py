@@ -6,15 +6,17 @@ connects with invented ids counts under the fleet alone), at most `CloudMetric.M
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from contracts.messages import FLEET, MILLISECOND, CloudMetric, Nanoseconds
 
+from .inspection import EAGER, STRIDE, Inspector, Notes
+
 MAX_DEVICES = 10_000
 MAX_DISTINCT_TOPICS = 1_000
-ROWS_PER_MESSAGE = 400
-"""A row is at most some 500 bytes with its topics named: 200 KB, below SNS's and SQS's 256 KiB."""
+BYTES_PER_MESSAGE = 190_000
+"""Below SNS's and SQS's 256 KiB, with room for escapes and for one row more: 16 long topics are 4 KB."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,12 @@ class Counts:
     num_connects: int = 0
     num_disconnects: int = 0
     num_throttled: int = 0
+    num_takeovers: int = 0
+    num_foreign_takeovers: int = 0
+    num_rejected: int = 0
+    num_replayed: int = 0
     topics: set[str] = field(default_factory=set)
+    notes: Notes | None = None
 
     def received(self, topic: str, size: int) -> None:
         self.num_messages_received += 1
@@ -51,6 +58,16 @@ class Metrics:
         self.period = 0
         self._devices: dict[str, Counts] = {}
         self._others = Counts()
+        self._inspector = Inspector()
+
+    def received(self, counts: Counts, client_id: str, topic: str, payload: bytes) -> None:
+        """Count an accepted message, and look at its payload if its turn has come."""
+        counts.received(topic, len(payload))
+        number = counts.num_messages_received
+        if number <= EAGER or not number % STRIDE:
+            if counts.notes is None:
+                counts.notes = Notes()
+            counts.num_replayed += self._inspector.look(client_id, topic, payload, counts.notes)
 
     def of(self, device_id: str) -> Counts:
         """The counters of a device; beyond the bound, those that only the fleet's row includes."""
@@ -61,39 +78,71 @@ class Metrics:
             counts = self._devices[device_id] = Counts()
         return counts
 
-    def close(self, *, start: Nanoseconds, end: Nanoseconds) -> list[CloudMetric]:
-        """The rows of the period, the fleet's last; counting starts again at zero."""
+    def close(self, *, start: Nanoseconds, end: Nanoseconds, half_open: int = 0) -> list[CloudMetric]:
+        """The rows of the period, the fleet's last; counting starts again at zero.
+
+        `half_open` connections have been waiting for their CONNECT for long.
+        """
         self.period += 1
         devices, others = self._devices, self._others
         self._devices, self._others = {}, Counts()
         rows = [_row(device_id, counts, start, end) for device_id, counts in devices.items()]
-        return [*rows, _fleet_row([*devices.values(), others], len(rows), start, end)]
+        fleet = _fleet_row([*devices.values(), others], start, end)
+        told = replace(fleet, num_devices=len(rows), num_half_open=half_open, shapes=self._inspector.close())
+        return [*rows, told]
 
 
 def _row(device_id: str, counts: Counts, start: Nanoseconds, end: Nanoseconds) -> CloudMetric:
     named = tuple(sorted(counts.topics)[: CloudMetric.MAX_TOPICS])
     values = {name: getattr(counts, name) for name in [*_SUMS, "message_byte_size_max"]}
-    return CloudMetric(device_id, start, end, num_topics=len(counts.topics), topics=named, **values)
+    notes = counts.notes or _NOTHING
+    return CloudMetric(
+        device_id,
+        start,
+        end,
+        num_topics=len(counts.topics),
+        topics=named,
+        shapes=tuple(notes.shape_lines(named)),
+        readings=tuple(notes.reading_lines(named)),
+        **values,
+    )
 
 
-def _fleet_row(counts: list[Counts], devices: int, start: Nanoseconds, end: Nanoseconds) -> CloudMetric:
+_NOTHING = Notes()
+
+
+def _fleet_row(counts: list[Counts], start: Nanoseconds, end: Nanoseconds) -> CloudMetric:
     values = {name: sum(getattr(one, name) for one in counts) for name in _SUMS}
     largest = max((one.message_byte_size_max for one in counts), default=0)
-    return CloudMetric(FLEET, start, end, num_devices=devices, message_byte_size_max=largest, **values)
+    return CloudMetric(FLEET, start, end, message_byte_size_max=largest, **values)
 
 
 def payloads(rows: list[CloudMetric]) -> Iterator[bytes]:
-    """The JSON bodies that carry the rows of one period, at most `ROWS_PER_MESSAGE` each, the fleet's in the last."""
-    for first in range(0, len(rows), ROWS_PER_MESSAGE):
-        part = rows[first : first + ROWS_PER_MESSAGE]
-        body = {
-            "start": part[0].start // MILLISECOND,
-            "end": part[0].end // MILLISECOND,
-            "devices": [_plain(row) for row in part],
-        }
-        yield json.dumps(body, separators=(",", ":")).encode()
+    """The JSON bodies that carry the rows of one period, `BYTES_PER_MESSAGE` each, the fleet's in the last."""
+    part: list[str] = []
+    size = 0
+    for row in rows:
+        text = _ENCODE(_plain(row))
+        if part and size + len(text) > BYTES_PER_MESSAGE:
+            yield _body(rows[0], part)
+            part, size = [], 0
+        part.append(text)
+        size += len(text) + 1
+    if part:
+        yield _body(rows[0], part)
+
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _body(row: CloudMetric, part: list[str]) -> bytes:
+    start, end = row.start // MILLISECOND, row.end // MILLISECOND
+    return f'{{"start":{start},"end":{end},"devices":[{",".join(part)}]}}'.encode()
+
+
+_FIELDS = tuple(f.name for f in fields(CloudMetric) if f.name not in ("start", "end"))
 
 
 def _plain(row: CloudMetric) -> dict[str, Any]:
     """The fields that are not zero; times stand once, in the envelope."""
-    return {name: value for name, value in asdict(row).items() if value and name not in ("start", "end")}
+    return {name: value for name in _FIELDS if (value := getattr(row, name))}

@@ -74,11 +74,11 @@ class Reporter:
             )
         )
 
-    def close_period(self, counts: metrics.Metrics, now: Nanoseconds) -> None:
+    def close_period(self, counts: metrics.Metrics, now: Nanoseconds, *, half_open: int = 0) -> None:
         """Publish the rows of the metrics period that ends now; also when nothing happened."""
         start = now if self._period_start is None else self._period_start
         if now > start:
-            for body in metrics.payloads(counts.close(start=start, end=now)):
+            for body in metrics.payloads(counts.close(start=start, end=now, half_open=half_open)):
                 self._publish(METRICS_TOPIC, body, now)
         self._period_start = now
 

@@ -130,6 +130,14 @@ class CloudMetric:
     beside them: bytes, topics, throttled. `topics` names at most `MAX_TOPICS` distinct topics of the period;
     `num_topics` counts them all up to the gateway's own bound. The row of `FLEET` holds the totals and, in
     `num_devices`, how many device rows the period has: a reader knows by it when a period is complete.
+
+    Takeovers are connections ended because another with the same client id came (`DUPLICATE_CLIENTID`), foreign
+    ones where it came from another address or principal. `num_rejected` counts connections ended for what their
+    client sent (`CLIENT_ERROR`: too large, malformed), `num_replayed` messages that are an old payload once more or
+    whose counters went back. `shapes` are `PLACE ID COUNT`, messages of one payload shape on the topic at that place
+    of `topics`; in the fleet's row `ID TEXT`, what each id stands for. `readings` are `PLACE MEAN NAME`, the mean of
+    a number in the payloads. `num_half_open` is told of the fleet alone: connections that have long been waiting for
+    their CONNECT. Shapes, readings and replays are of the payloads that the gateway looked at (`broker/inspection.py`).
     """
 
     device_id: str
@@ -145,9 +153,16 @@ class CloudMetric:
     num_connects: int = 0
     num_disconnects: int = 0
     num_throttled: int = 0
+    num_takeovers: int = 0
+    num_foreign_takeovers: int = 0
+    num_rejected: int = 0
+    num_replayed: int = 0
+    num_half_open: int = 0
     num_topics: int = 0
     num_devices: int = 0
     topics: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
     MAX_TOPICS = 16
 

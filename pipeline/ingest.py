@@ -177,9 +177,10 @@ def _metrics(body: dict[str, Any], writes: Writes) -> None:
         for name, value in row.items():
             if isinstance(value, int) and not isinstance(value, bool):
                 item[name] = {"N": str(value)}
-        topics = row.get("topics")
-        if isinstance(topics, list) and topics:
-            item["topics"] = {"L": [{"S": str(topic)} for topic in topics]}
+        for name in ("topics", "shapes", "readings"):
+            texts = row.get(name)
+            if isinstance(texts, list) and texts:
+                item[name] = {"L": [{"S": str(text)} for text in texts]}
         writes.put("device_metrics", (device_id, str(start)), item)
 
 

@@ -101,6 +101,13 @@ class Collection:
             f"(_id VARCHAR PRIMARY KEY, {columns}, extra JSON, _seq HUGEINT, _ingest_time TIMESTAMP)"
         )
 
+    def widen_sql(self) -> list[str]:
+        """Statements that give a table of an earlier version the columns that came since."""
+        return [
+            f"ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS {name} {kind.sql}"
+            for name, kind in self.columns.items()
+        ]
+
     def schema(self) -> pa.Schema:
         own = [(name, kind.arrow) for name, kind in self.columns.items()]
         tail = [("extra", pa.string()), ("_seq", pa.string()), ("_ingest_time", pa.timestamp("us"))]
@@ -191,6 +198,8 @@ COLLECTIONS: dict[str, Collection] = {
                 "period_end": TIMESTAMP,
                 **dict.fromkeys(_COUNTS, BIGINT),
                 "topics": TEXTS,
+                "shapes": TEXTS,
+                "readings": TEXTS,
             },
             dict.fromkeys(_COUNTS, 0),
         ),

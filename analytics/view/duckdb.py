@@ -141,6 +141,8 @@ class DuckDBView:
                 connection.execute(statement)
             for statement in (*_BOOKS, *(collection.create_sql() for collection in COLLECTIONS.values())):
                 connection.execute(statement)
+            for statement in (one for collection in COLLECTIONS.values() for one in collection.widen_sql()):
+                connection.execute(statement)
         except duckdb.Error as error:
             raise BackendError(
                 f"the view {self._path or 'in memory'} cannot be opened: {_first_line(error)}",

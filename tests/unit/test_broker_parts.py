@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from broker import metrics
 from broker.identity import Identity, local_identity
 from broker.limits import profile
-from broker.metrics import MAX_DEVICES, ROWS_PER_MESSAGE, Metrics
+from broker.metrics import BYTES_PER_MESSAGE, MAX_DEVICES, Metrics
 from broker.packets import Filter
 from broker.patterns import Pattern
 from broker.policy import ARN, DEVICE_DOCUMENT, Action, Policy
@@ -249,8 +249,10 @@ def test_metrics_are_bounded_in_devices_and_topics_and_the_fleet_counts_all() ->
     assert (rows[-1].device_id, rows[-1].num_connection_attempts) == (FLEET, MAX_DEVICES + 5)
     assert (rows[0].num_topics, len(rows[0].topics)) == (40, CloudMetric.MAX_TOPICS)
     assert (rows[0].message_byte_size_max, rows[0].message_bytes_received) == (49, sum(range(10, 50)))
-    bodies = [json.loads(body) for body in metrics.payloads(rows)]
-    assert all(len(body["devices"]) <= ROWS_PER_MESSAGE for body in bodies)
+    texts = list(metrics.payloads(rows))
+    assert all(len(text) <= BYTES_PER_MESSAGE + 8_000 for text in texts)
+    bodies = [json.loads(text) for text in texts]
+    assert sum(len(body["devices"]) for body in bodies) == len(rows)
     assert bodies[-1]["devices"][-1]["num_devices"] == MAX_DEVICES
     assert (bodies[0]["start"], bodies[0]["end"]) == (0, 1000)
 

@@ -1,11 +1,16 @@
 """When a second is complete, and that each is handed out once and in order."""
 
+import anyio
 import pytest
 from model_fleet import START, MemoryView
 
-from analytics.windows import COUNTS, GRACE, DeviceRow, Second, SecondReader
+from analytics.query_catalog import catalog
+from analytics.schedule import ScheduledQuery
+from analytics.windows import CHUNK_ROWS, COUNTS, GRACE, SECONDS_QUERY, DeviceRow, Second, SecondReader
 from contracts.clock import ManualClock
+from contracts.errors import Transient
 from contracts.messages import SECOND
+from contracts.ports import Rows
 
 pytestmark = pytest.mark.anyio
 
@@ -14,9 +19,33 @@ def _second(t: int, *devices: str) -> Second:
     return Second(START + t, tuple(DeviceRow(d, (1,) * len(COUNTS), (f"dt/m/{d}/t",)) for d in devices))
 
 
-def _reader(view: MemoryView) -> tuple[SecondReader, ManualClock]:
+class _Reader:
+    """A reader beside its view: each poll is one run of the scheduled query."""
+
+    def __init__(self, view: MemoryView, clock: ManualClock) -> None:
+        self.seconds = SecondReader(clock, start=START * SECOND)
+        self._found: list[Second] = []
+        self._query = ScheduledQuery(
+            SECONDS_QUERY,
+            view,
+            clock,
+            every=SECOND,
+            parameters=lambda: self.seconds.parameters,
+            push=self._take,
+        )
+
+    async def _take(self, rows: Rows) -> int:
+        self._found = self.seconds.take(rows)
+        return len(self._found)
+
+    async def poll(self) -> list[Second]:
+        await self._query.once()
+        return self._found
+
+
+def _reader(view: MemoryView) -> tuple["_Reader", ManualClock]:
     clock = ManualClock(START * SECOND)
-    return SecondReader(view, clock, start=START * SECOND), clock
+    return _Reader(view, clock), clock
 
 
 async def test_a_second_waits_for_all_its_announced_devices() -> None:
@@ -55,7 +84,7 @@ async def test_an_overtaken_second_is_given_up_after_the_grace_only() -> None:
     closed = await reader.poll()
     assert [second.complete for second in closed] == [False, True]
     assert closed[0].rows == _second(0, "a").rows
-    assert reader.incomplete == 1
+    assert reader.seconds.incomplete == 1
 
 
 async def test_silence_of_the_pipeline_is_not_silence_of_the_devices() -> None:
@@ -93,3 +122,41 @@ async def test_rows_before_the_start_are_not_read() -> None:
     reader, _ = _reader(view)
     view.add(_second(-10, "old"))
     assert await reader.poll() == []
+
+
+def test_the_query_asks_for_everything_that_a_second_counts() -> None:
+    query = catalog()[SECONDS_QUERY]
+    selected = query.sql.split("SELECT", 1)[1].split("FROM", 1)[0]
+    for name in ("device_id", "start_ms", "num_devices", "topics", *COUNTS):
+        assert name in selected
+    assert query.bind({"since_ms": 5, "rows": CHUNK_ROWS}) == {"since_ms": 5, "rows": CHUNK_ROWS}
+
+
+async def test_a_scheduled_query_tells_its_pace_and_outlives_a_busy_view() -> None:
+    view, clock, pushed = MemoryView(), ManualClock(START * SECOND), []
+
+    async def push(rows: Rows) -> int:
+        pushed.append(len(rows.rows))
+        return 1
+
+    query = ScheduledQuery(
+        SECONDS_QUERY,
+        view,
+        clock,
+        every=SECOND // 4,
+        parameters=lambda: {"since_ms": START * 1000},
+        push=push,
+    )
+    view.add(_second(0, "a"))
+    view.failures.append(Transient("busy", fix="wait"))
+    assert await query.once() == 0
+    over = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(query.run, over)
+        for _ in range(3):
+            await anyio.wait_all_tasks_blocked()
+            clock.advance(SECOND // 4)
+        over.set()
+        clock.advance(SECOND)
+    assert pushed == [2, 2, 2]
+    assert (query.pace.runs, query.pace.retries, query.pace.rows) == (3, 1, 2)
