@@ -114,7 +114,7 @@ def run(
         )
     found = [
         (file, scenario)
-        for file in _files(files)
+        for file in scenario_files(files)
         for scenario in load_all(file, overrides=variables, seed=seed)
     ]
     # after the files: a mistake in one of them is told before the seconds that these imports take
@@ -156,7 +156,7 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _files(given: Sequence[Path]) -> list[Path]:
+def scenario_files(given: Sequence[Path]) -> list[Path]:
     """The scenario files; in folders those that say what they are, so that bases and lists are left out."""
     found = [
         file
