@@ -26,7 +26,7 @@ VISIBILITY_SECONDS: Final = 30
 
 STREAM: Final = "archive"
 
-_MADE: Final = (
+MADE: Final = (
     "AWS::SNS::Topic",
     "AWS::SNS::Subscription",
     "AWS::SQS::Queue",
@@ -86,14 +86,14 @@ class _Making:
         self._made: dict[str, dict[str, str]] = {}
 
     def make(self) -> None:
-        """Everything of `_MADE`, each after what it refers to, as many at once as that allows."""
+        """Everything of `MADE`, each after what it refers to, as many at once as that allows."""
         for one in self._template.resources.values():
-            if one.kind not in _MADE and one.kind not in _LEFT_OUT:
+            if one.kind not in MADE and one.kind not in _LEFT_OUT:
                 raise ConfigError(
                     f"template.yaml: {one.logical_id} is a {one.kind}, which no emulator is given",
                     fix="teach pipeline/aws/provision.py to make it, or name it there among those left out",
                 )
-        left = {one.logical_id: one for one in self._template.of_kind(*_MADE)}
+        left = {one.logical_id: one for one in self._template.of_kind(*MADE)}
         with ThreadPoolExecutor(max_workers=8) as pool:
             while left:
                 ready = [one for one in left.values() if not left.keys() & set(references(one.properties))]
@@ -104,7 +104,7 @@ class _Making:
     def find(self, stack: str) -> None:
         """The physical ids that CloudFormation gave. Raises Terminal if there is no such stack, or a part of it only."""
         found = _physical_ids(self._factory, stack)
-        wanted = {one.logical_id: one for one in self._template.of_kind(*_MADE)}
+        wanted = {one.logical_id: one for one in self._template.of_kind(*MADE)}
         if missing := sorted(wanted.keys() - found.keys()):
             raise Terminal(
                 f"CloudFormation: the stack '{stack}' lacks {', '.join(missing)}",

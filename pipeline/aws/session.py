@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from botocore import UNSIGNED
@@ -19,6 +20,8 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from contracts.errors import Terminal, Transient
 from contracts.registry import Backend, Registry
+
+from .loopback import favour_loopback
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,6 +64,9 @@ RETRYABLE = frozenset(
     }
 )
 """Error codes of AWS services after which the same request may succeed."""
+
+_BUSY = frozenset({"dynamodb", "dynamodbstreams", "sns", "sqs"})
+"""Services that every message passes."""
 
 _CREDENTIALS = frozenset(
     {
@@ -108,12 +114,29 @@ _MENDS = (
 )
 
 
-def embedded_client(service: str, *, endpoint: str, region: str) -> Any:
+def embedded_client(service: str, *, endpoint: str, region: str = "us-east-1") -> Any:
+    """A client of the emulator: unsigned, unvalidated, and for what every message passes with an HTTP of our own."""
+    client = unsigned_client(service, endpoint=endpoint, region=region)
+    if service in _BUSY:
+        favour_loopback(client, connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)
+    return client
+
+
+def unsigned_client(service: str, *, endpoint: str, region: str = "us-east-1") -> Any:
     """A client of the emulator: unsigned and unvalidated, measured a tenth faster.
 
     The `iot` APIs are told from S3 by the signature's scope, so their requests are signed.
     """
     options: dict[str, Any] = {} if service in ("iot", "iot-data") else {"signature_version": UNSIGNED}
+    return _emulator_client(service, endpoint, region, parameter_validation=False, **options)
+
+
+def signed_client(service: str, *, endpoint: str, region: str = "us-east-1") -> Any:
+    """A client of the emulator as boto3 makes it: signed and validated. What the others are measured against."""
+    return _emulator_client(service, endpoint, region)
+
+
+def _emulator_client(service: str, endpoint: str, region: str, **options: Any) -> Any:
     make: Any = boto3.client  # the stubs want the service as a literal
     return make(
         service,
@@ -121,19 +144,12 @@ def embedded_client(service: str, *, endpoint: str, region: str) -> Any:
         region_name=region,
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
-        config=Config(
-            parameter_validation=False,
-            max_pool_connections=50,
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"total_max_attempts": 2},
-            **options,
-        ),
+        config=_config(**options),
     )
 
 
 def localstack_client(service: str, *, endpoint: str, region: str) -> Any:
-    """A client of LocalStack, by localstack-client.
+    """A client of LocalStack, by localstack-client, which without an endpoint looks at `LOCALSTACK_HOST`.
 
     AWS's service-specific variables win (`AWS_ENDPOINT_URL_DYNAMODB`, SDKs and tools reference guide): LocalStack outside
     of Docker has no DynamoDB, and then another emulator's may take its place.
@@ -141,8 +157,21 @@ def localstack_client(service: str, *, endpoint: str, region: str) -> Any:
     from localstack_client.session import Session  # noqa: PLC0415 - only this backend needs it
 
     own = os.environ.get(f"AWS_ENDPOINT_URL_{_SERVICE_VARIABLES.get(service, service.upper())}")
-    told = own or endpoint
-    return Session(region_name=region).client(service, **({"endpoint_url": told} if told else {}))
+    if own:
+        return embedded_client(service, endpoint=own, region=region)
+    host = urlsplit(endpoint).netloc or None
+    return Session(region_name=region, localstack_host=host).client(service, config=_config())
+
+
+def _config(**options: Any) -> Config:
+    """What clients of emulators have in common."""
+    return Config(
+        max_pool_connections=50,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": 2},
+        **options,
+    )
 
 
 def real_client(service: str, *, endpoint: str, region: str) -> Any:
@@ -159,13 +188,13 @@ class ClientFactory:
         self._make: Callable[..., Any] = AWS_BACKENDS.load(backend)
         self.capabilities = AWS_BACKENDS.get(backend).capabilities
         self._endpoint = endpoint
-        self._region = region
+        self.region = region
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """The client of a service (`sqs`, `dynamodbstreams`, ...)."""
         if service not in self._clients:
-            client = self._make(service, endpoint=self._endpoint, region=self._region)
+            client = self._make(service, endpoint=self._endpoint, region=self.region)
             client.meta.events.register("after-call", _name_service)
             self._clients[service] = client
         return self._clients[service]

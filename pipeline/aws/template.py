@@ -1,8 +1,7 @@
 """Reads `template.yaml`, the one list of resources: parameters, conditions and intrinsic functions, as far as it uses them.
 
-CloudFormation itself reads the same file on AWS. An emulator's CloudFormation is slow (0.7 s a resource, measured on
-ministack 1.5.33) or does not finish (LocalStack without DynamoDB), so on an emulator `provision` makes of it what is
-read here.
+CloudFormation itself reads the same file on AWS. An emulator's CloudFormation doubles the time of a cold start (ministack
+1.5.33) or does not finish (LocalStack without DynamoDB), so on an emulator `provision` makes of it what is read here.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from contracts.errors import ConfigError, UnknownName
-from pipeline.aws.provision import _LEFT_OUT, _MADE, LANES, MAX_RECEIVES, VISIBILITY_SECONDS
+from pipeline.aws.provision import _LEFT_OUT, LANES, MADE, MAX_RECEIVES, VISIBILITY_SECONDS
 from pipeline.aws.template import Template, references
 from pipeline.delivering.settings import settings_from
 from pipeline.rules.engine import DEFAULT_RULES, load_rules
@@ -27,7 +27,7 @@ def template() -> Template:
 
 
 def test_every_kind_is_made_or_left_out_with_a_reason(template: Template) -> None:
-    assert {one.kind for one in template.resources.values()} == {*_MADE, *_LEFT_OUT}
+    assert {one.kind for one in template.resources.values()} == {*MADE, *_LEFT_OUT}
 
 
 def test_constants_of_the_code_are_those_of_the_template(template: Template) -> None:
