@@ -9,13 +9,14 @@ Strictly causal, and nothing depends on the length: the scores of a prefix are t
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from .forecast import DayProfile
 
@@ -61,7 +62,8 @@ def score_series(times: Sequence[float], values: Sequence[float]) -> Series:
     scores = np.zeros(len(held))
     present = np.isfinite(held)
     if present.sum() > FIRST:
-        strength = evidence(np.asarray(times, dtype=np.float64)[present], held[present])
+        with threadpool_limits(1, user_api="blas"):  # the matrices are small: a second thread only waits
+            strength = evidence(np.asarray(times, dtype=np.float64)[present], held[present])
         scores[present] = _once_an_event(strength)
     return scores
 
@@ -192,10 +194,3 @@ def _once_an_event(strength: Series) -> Series:
             recent.append((row, found))
         scores[row] = kept / (kept + HALF)
     return scores
-
-
-DESCRIPTION: Mapping[str, str] = {
-    "score": "0 to 1, higher is stranger; 0.5 is a threshold to start with",
-    "learning": f"no evidence in the first {FIRST} rows; whoever evaluates leaves out the first 15 %",
-}
-"""For people."""
