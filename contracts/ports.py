@@ -166,6 +166,10 @@ class View(Protocol):
         """The last sequence applied by (table, shard)."""
         ...
 
+    async def keys(self, table: str) -> Sequence[Mapping[str, Json]]:
+        """The key attributes of all rows of a table, as its changes have them."""
+        ...
+
 
 class Archive(Protocol):
     """The cold tier: the objects that the delivery stream wrote. An object never changes."""

@@ -19,6 +19,7 @@ from contracts.errors import BackendError, NotReady, Transient
 from contracts.messages import Message
 from contracts.ports import Gauge, Health, State
 from contracts.streams import BatchStream, StreamClosed
+from contracts.trail import Trail
 
 from .actions import Actions, Refused, Undelivered
 from .actions.loads import Failures, Grouping, Load
@@ -47,6 +48,7 @@ class Router:
         linger: seconds to wait for more messages while a batch would not fill one call. At 200 messages/s, 50 ms
             make 10 messages a call instead of 1, for a twentieth of the calls a second.
         clock: for `last_progress`.
+        trail: where messages are noted as they pass.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Router:
         max_in_flight: int = 4,
         linger: float = 0.05,
         clock: Clock | None = None,
+        trail: Trail | None = None,
     ) -> None:
         self.name = name
         self.matches_by_rule: Counter[str] = Counter()
@@ -68,6 +71,7 @@ class Router:
         self._max_in_flight = max_in_flight
         self._linger = linger
         self._clock = clock or SystemClock()
+        self._trail = trail or Trail(capacity=0)
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
@@ -127,6 +131,7 @@ class Router:
 
     async def _carry(self, batch: tuple[Message, ...], places: anyio.Semaphore) -> None:
         failures: Failures = {}
+        self._trail.note("routed", self._clock.now(), batch)
         loads = self._route(batch, failures)
         await self._deliver_all(loads, failures)
         if failures:
@@ -175,6 +180,7 @@ class Router:
                 await self._pause(tries)
         self._waiting.pop(load.action.name, None)
         self._last_progress = self._clock.now()
+        self._trail.note("handed on", self._last_progress, load.bodies, load.action.name)
 
     def _count(self, load: Load, delivered: int) -> None:
         self._counters[load.action.kind] += delivered

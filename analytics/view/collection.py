@@ -108,6 +108,11 @@ class Collection:
             for name, kind in self.columns.items()
         ]
 
+    def keys_sql(self) -> str:
+        """A statement for the keys of all rows, moments in milliseconds as the table has them."""
+        columns = (f"epoch_ms({name})" if self.columns[name] is TIMESTAMP else name for name in self.key)
+        return f"SELECT {', '.join(columns)} FROM {self.name}"  # noqa: S608 - the names are ours
+
     def schema(self) -> pa.Schema:
         own = [(name, kind.arrow) for name, kind in self.columns.items()]
         tail = [("extra", pa.string()), ("_seq", pa.string()), ("_ingest_time", pa.timestamp("us"))]
@@ -187,6 +192,8 @@ COLLECTIONS: dict[str, Collection] = {
                 "quarantined": BOOLEAN,
                 "quarantine_reason": VARCHAR,
                 "quarantine_at": TIMESTAMP,
+                "job": JSON,
+                "job_at": TIMESTAMP,
             },
         ),
         _collection(
@@ -231,6 +238,56 @@ COLLECTIONS: dict[str, Collection] = {
                 "devices": TEXTS,
                 "summary": VARCHAR,
                 "actions": JSON,
+                "resolution": VARCHAR,
+                "resolved_by": VARCHAR,
+                "resolved_at": TIMESTAMP,
+            },
+        ),
+        _collection(
+            "actions",
+            ["action_id"],
+            {
+                "action_id": VARCHAR,
+                "acted_at": TIMESTAMP,
+                "who": VARCHAR,
+                "action": VARCHAR,
+                "target": VARCHAR,
+                "why": VARCHAR,
+                "outcome": VARCHAR,
+                "incident_id": VARCHAR,
+                "ends_at": TIMESTAMP,
+            },
+        ),
+        _collection(
+            "feedback",
+            ["incident_id"],
+            {
+                "incident_id": VARCHAR,
+                "resolution": VARCHAR,
+                "who": VARCHAR,
+                "given_at": TIMESTAMP,
+                "ends_at": TIMESTAMP,
+                "span_from": TIMESTAMP,
+                "span_until": TIMESTAMP,
+                "devices": TEXTS,
+                "limits": JSON,
+                "taught": JSON,
+            },
+        ),
+        _collection(
+            "announcements",
+            ["announcement_id"],
+            {
+                "announcement_id": VARCHAR,
+                "what": VARCHAR,
+                "who": VARCHAR,
+                "told_at": TIMESTAMP,
+                "starts_at": TIMESTAMP,
+                "ends_at": TIMESTAMP,
+                "device_types": TEXTS,
+                "devices": TEXTS,
+                "rate": DOUBLE,
+                "topics": TEXTS,
             },
         ),
         _collection(

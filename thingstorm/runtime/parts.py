@@ -11,6 +11,7 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from analytics.response import ResponseRule
 from analytics.sync import Sync
 from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
@@ -25,22 +26,25 @@ from contracts.messages import Change, Message
 from contracts.ports import DeviceControl, Emit, Outlet, Service
 from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
+from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
+from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
-from pipeline.ingest import make_handler
+from pipeline.ingest import make_handler, why_failed
+from pipeline.mapping import EventSourceMapping
 from pipeline.router import Router
 from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
 from pipeline.worker import Worker
-from thingstorm.config import BrokerConfig, Config
+from thingstorm.config import BrokerConfig, Config, ModelConfig
 
 EVENTS_CAPACITY = 5_000
 """Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
@@ -91,6 +95,7 @@ class PipelineParts:
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
     source: RuleSource
+    trail: Trail
 
     @property
     def services(self) -> list[Service]:
@@ -106,6 +111,7 @@ class AnalyticsParts:
     sync: Sync
     changes: ChangeReader
     model: VerdictLoop
+    trail: Trail
 
     @property
     def followers(self) -> list[Service]:
@@ -223,16 +229,18 @@ def make_pipeline(
     buffer: Path | None = None,
 ) -> PipelineParts:
     """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
-    delivery = _delivery(cloud, Journal(buffer) if buffer else None)
+    trail = Trail()
+    delivery = _delivery(cloud, Journal(buffer) if buffer else None, trail)
     engine, actions = Engine(rules), _actions(cloud, delivery)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
     routers = (
-        Router("router-messages", messages, engine, actions, clock=cloud.clock),
+        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
-    return PipelineParts(routers, tuple(_worker(cloud, lane) for lane in LANES), delivery, source)
+    workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
+    return PipelineParts(routers, workers, delivery, source, trail)
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -241,19 +249,22 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
     view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
-    sync = Sync(changed, view, clock=clock)
+    trail = Trail()
+    sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
         dynamodb=cloud.factory.client("dynamodb"),
         streams=cloud.factory.client("dynamodbstreams"),
         tables=cloud.resources.tables,
         out=changed,
         checkpoints=view.checkpoints,
+        keys=view.keys,
         clock=clock,
+        trail=trail,
     )
-    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit))
+    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
 
 
-def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
+def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliveryStream:
     """The template's delivery stream, with the buffering of the configuration."""
     pipeline, resources = cloud.config.pipeline, cloud.resources
     settings = replace(
@@ -268,6 +279,7 @@ def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
         clock=cloud.clock,
         settings=settings,
         journal=journal,
+        trail=trail,
     )
 
 
@@ -282,15 +294,41 @@ def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
     )
 
 
-def _worker(cloud: Cloud, lane: str) -> Worker:
+def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
+    pipeline = cloud.config.pipeline
+    mapping = EventSourceMapping(
+        batch_size=pipeline.batch_size,
+        batching_window=pipeline.batch_window,
+        maximum_concurrency=pipeline.pollers if lane == "telemetry" else 1,
+        visibility_timeout=VISIBILITY_SECONDS,
+        max_receives=MAX_RECEIVES,
+    )
+    reasons: dict[str, str] = {}
     return Worker(
         lane,
         sqs=cloud.factory.client("sqs"),
         queue_url=cloud.resources.queues[lane],
         queue_arn=cloud.resources.queue_arns[lane],
-        handler=make_handler(cloud.factory.client("dynamodb"), cloud.resources.tables),
+        handler=make_handler(
+            cloud.factory.client("dynamodb"), cloud.resources.tables, tell=reasons.__setitem__
+        ),
         clock=cloud.clock,
-        pollers=cloud.config.pipeline.pollers if lane == "telemetry" else 1,
+        mapping=mapping,
+        dead_letters=dead_letter_queue(cloud, lane),
+        reasons=reasons,
+        trail=trail,
+    )
+
+
+def dead_letter_queue(cloud: Cloud, lane: str) -> DeadLetterQueue:
+    """The dead-letter queue of a lane."""
+    queues = cloud.resources.queues
+    return DeadLetterQueue(
+        lane,
+        sqs=cloud.factory.client("sqs"),
+        url=queues[f"{lane}-dlq"],
+        source_url=queues[lane],
+        explain=why_failed,
     )
 
 
@@ -305,8 +343,21 @@ def _model(cloud: Cloud, view: DuckDBView, control: DeviceControl, emit: Emit) -
         alerts=[alerts],
         detector=model.detector,
         train_seconds=model.train_seconds,
-        max_quarantine_share=model.max_quarantine_share if model.quarantine else 0.0,
+        response=response_rule(model),
+        baseline=model.baseline,
         emit=emit,
+    )
+
+
+def response_rule(model: ModelConfig) -> ResponseRule:
+    """What the model may do without asking."""
+    return ResponseRule(
+        quarantine=model.quarantine,
+        dry_run=model.dry_run,
+        max_share=model.max_quarantine_share,
+        window_share=model.window_quarantine_share,
+        release_after=model.release_after_seconds,
+        limit=model.quarantine_limit_seconds,
     )
 
 
@@ -328,5 +379,6 @@ __all__: Sequence[str] = (
     "make_broker",
     "make_pipeline",
     "make_rules_door",
+    "response_rule",
     "streams",
 )

@@ -11,22 +11,25 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from analytics.api import create_app
+from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
 from contracts.ports import Emit, Health, Service
 from pipeline.aws.emulator import Emulator
-from pipeline.aws.provision import Resources, provision
+from pipeline.aws.provision import LANES, Resources, provision
 from pipeline.aws.session import ClientFactory
 from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from thingstorm.config import Config
+from thingstorm.runtime.following import add_dead_letters, add_trace, from_trail, from_view
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
     AnalyticsParts,
     Cloud,
     PipelineParts,
     check_names,
+    dead_letter_queue,
     iot_apis,
     make_analytics,
     make_broker,
@@ -97,8 +100,12 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker)
+    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
+    trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
+    add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
+    add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
     return Stack(cloud, broker, pipeline, analytics, api, health, endpoint), services

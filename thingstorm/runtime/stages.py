@@ -30,17 +30,26 @@ from broker.store import Store
 from contracts.clock import SystemClock
 from contracts.errors import BackendError, ConfigError, NotReady, ThingstormError
 from contracts.ports import Health, Service
-from pipeline.aws.provision import provision
+from pipeline.aws.provision import LANES, provision
 from pipeline.aws.session import ClientFactory
 from pipeline.rules.engine import DEFAULT_RULES, load_rules
 from simulator.scenario import Scenario
 from thingstorm import __version__
 from thingstorm.config import Config
+from thingstorm.runtime.following import (
+    add_dead_letters,
+    add_trace,
+    add_trail,
+    from_stage,
+    from_trail,
+    from_view,
+)
 from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
     Cloud,
     check_names,
+    dead_letter_queue,
     iot_apis,
     make_analytics,
     make_broker,
@@ -230,6 +239,8 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
     )
     app = _app("pipeline", config.stages.token)
 
+    add_trail(app, parts.trail)
+
     @app.post("/flush")
     async def flush() -> dict[str, str]:
         await parts.delivery.flush()
@@ -243,8 +254,11 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
     parts = make_analytics(cloud, control=control, emit=feed.emit)
-    app = create_app(view=parts.view, devices=control)
+    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
+    others = from_stage(config.stages.pipeline, config.stages.token)
+    add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
+    add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     yield Parts([*parts.followers, control, parts.model], app)
 
 
