@@ -24,7 +24,7 @@ up: setup ## The whole stack until Ctrl-C, with its addresses
 	@$(RUN)/thingstorm up
 
 test: setup ## All tests: unit, integration, acceptance, packaging
-	$(RUN)/pytest -n 2 --dist loadfile
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose

@@ -4,7 +4,7 @@ The whole stack in one process and every stage as a process of its own are made 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,18 @@ from contracts.clock import Clock
 from contracts.errors import ConfigError
 from contracts.journal import Journal
 from contracts.messages import Change, Message
-from contracts.ports import DeviceControl, Emit, Outlet, Service
+from contracts.ports import DeviceControl, Emit, Outlet, Republisher, Service
 from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
+from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
+from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
 from pipeline.aws.registry import IotRegistry
+from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
@@ -96,6 +99,7 @@ class PipelineParts:
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
     source: RuleSource
+    destinations: Destinations
     trail: Trail
     feeds: tuple[Worker, ...] = ()
 
@@ -228,12 +232,19 @@ def make_pipeline(
     *,
     messages: BatchStream[Message],
     events: BatchStream[Message],
+    broker: Republisher,
+    enable_url: Callable[[], str] = str,
     buffer: Path | None = None,
 ) -> PipelineParts:
-    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
+    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process.
+
+    `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
+    """
     trail = Trail()
     delivery = _delivery(cloud, Journal(buffer) if buffer else None, trail)
-    engine, actions = Engine(rules), _actions(cloud, delivery)
+    destinations = Destinations(enable_url=enable_url)
+    engine = Engine(rules, services=AwsServices(cloud.factory.client))
+    actions = _actions(cloud, delivery, broker, destinations)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
@@ -243,7 +254,7 @@ def make_pipeline(
     )
     workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
     feeds = tuple(_feed(cloud, topic, delivery) for topic in cloud.config.pipeline.archive_topics)
-    return PipelineParts(routers, workers, delivery, source, trail, feeds)
+    return PipelineParts(routers, workers, delivery, source, destinations, trail, feeds)
 
 
 def _feed(cloud: Cloud, topic: str, delivery: DeliveryStream) -> Worker:
@@ -299,13 +310,21 @@ def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliverySt
     )
 
 
-def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
+def _actions(
+    cloud: Cloud, delivery: DeliveryStream, broker: Republisher, destinations: Destinations
+) -> Actions:
+    backend = cloud.config.aws.backend
     return Actions(
         ActionContext(
             sns=cloud.factory.client("sns"),
             topics=cloud.resources.sns_topics,
             streams={"archive": delivery},
             limiter=CapacityLimiter(SNS_THREADS),
+            clients=cloud.factory.client,
+            republisher=broker,
+            destinations=destinations,
+            lacks=ACTIONS_LACKING.get(backend, {}),
+            silent=SERVICES_LACKING.get(backend, {}),
         )
     )
 

@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse
 from analytics.api import create_app, explain
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
-from broker.admin import add_control, require_token
+from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
 from broker.remote import RemoteLane, RulesLink
@@ -56,6 +56,7 @@ from thingstorm.runtime.parts import (
     make_pipeline,
     make_rules_door,
 )
+from thingstorm.runtime.rules_api import add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -215,6 +216,7 @@ async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> Asy
             services.append(make_rules_door(config, clock=clock, rules=rules))
         app = _app("broker", token)
         add_control(app, broker)
+        add_republish(app, broker)
         yield Parts(services, app)
     finally:
         for lane in lanes:
@@ -226,14 +228,20 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
     cloud = await _cloud(config)
     messages, events = RemoteLane("messages"), RemoteLane("events")
+    gateway = _gateway(config)
     parts = make_pipeline(
-        cloud, rules, messages=messages, events=events, buffer=config.stages.data / "archive.journal"
+        cloud,
+        rules,
+        messages=messages,
+        events=events,
+        broker=gateway,
+        buffer=config.stages.data / "archive.journal",
     )
     link = RulesLink(
         host=config.broker.host,
         port=config.broker.port,
         token=config.stages.token,
-        gateway=_gateway(config),
+        gateway=gateway,
         lanes=(messages, events),
         clock=cloud.clock,
     )
@@ -246,6 +254,7 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
         await parts.delivery.flush()
         return {"outcome": "done"}
 
+    add_rules(app, backend=config.aws.backend, destinations=parts.destinations)
     yield Parts([*parts.services, link], app)
 
 
