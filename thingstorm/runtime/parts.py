@@ -245,8 +245,13 @@ def make_pipeline(
     destinations = Destinations(enable_url=enable_url)
     engine = Engine(rules, services=AwsServices(cloud.factory.client))
     actions = _actions(cloud, delivery, broker, destinations)
+    iot = iot_apis(cloud.config, cloud.factory)
     source = RuleSource(
-        engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
+        engine,
+        file_rules=rules,
+        iot=iot.client("iot") if iot else None,
+        check=actions.prepare,
+        clock=cloud.clock,
     )
     routers = (
         Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail),
