@@ -11,6 +11,8 @@ pytestmark = [pytest.mark.localstack, pytest.mark.timeout(300)]
 
 
 class TestLocalStack(AwsBackendContract):
+    sns_to_firehose = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def factory(cls, localstack: str, dynamodb: str) -> ClientFactory:
