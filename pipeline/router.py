@@ -8,7 +8,7 @@ feels it. What can never work is counted, reported in the health, and told to th
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import anyio
@@ -36,6 +36,12 @@ _FULL_CALL: Final = 10
 """A batch of this many messages fills a call of SNS: no use in waiting for more."""
 
 
+Gate = Callable[[], Awaitable[None]]
+
+
+async def _always_open() -> None: ...
+
+
 class Router:
     """A service between one stream of messages and the actions of the rules.
 
@@ -49,6 +55,7 @@ class Router:
             make 10 messages a call instead of 1, for a twentieth of the calls a second.
         clock: for `last_progress`.
         trail: where messages are noted as they pass.
+        gate: asked before a batch is taken; waits while what is behind has no room.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Router:
         linger: float = 0.05,
         clock: Clock | None = None,
         trail: Trail | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.name = name
         self.matches_by_rule: Counter[str] = Counter()
@@ -72,6 +80,7 @@ class Router:
         self._linger = linger
         self._clock = clock or SystemClock()
         self._trail = trail or Trail(capacity=0)
+        self._gate = gate or _always_open
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
@@ -94,6 +103,7 @@ class Router:
             task_status.started()
             while True:
                 await places.acquire()
+                await self._gate()
                 try:
                     batch = await self._take()
                 except StreamClosed:

@@ -28,6 +28,7 @@ from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
+from pipeline.actions.base import RecordSink
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
@@ -38,12 +39,13 @@ from pipeline.changes import ChangeReader
 from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
+from pipeline.gate import QueueGate
 from pipeline.ingest import make_handler, why_failed
 from pipeline.mapping import EventSourceMapping
 from pipeline.router import Router
 from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
-from pipeline.worker import Worker
+from pipeline.worker import Worker, queue_depth
 from thingstorm.config import BrokerConfig, Config, ModelConfig
 
 EVENTS_CAPACITY = 5_000
@@ -94,13 +96,14 @@ class PipelineParts:
     routers: tuple[Router, Router]
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
+    gates: tuple[QueueGate, ...]
     source: RuleSource
     trail: Trail
 
     @property
     def services(self) -> list[Service]:
         """In start order: sinks first."""
-        return [*self.workers, self.delivery, self.source, *self.routers]
+        return [*self.workers, self.delivery, *self.gates, self.source, *self.routers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,17 +233,47 @@ def make_pipeline(
 ) -> PipelineParts:
     """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
     trail = Trail()
-    delivery = _delivery(cloud, Journal(buffer) if buffer else None, trail)
-    engine, actions = Engine(rules), _actions(cloud, delivery)
+    delivery = make_delivery(cloud, trail, buffer=buffer)
+    gates = make_gates(cloud)
+    source, routers = make_routers(
+        cloud, rules, trail, messages=messages, events=events, archive=delivery, gates=gates
+    )
+    return PipelineParts(routers, make_workers(cloud, trail), delivery, gates, source, trail)
+
+
+def make_gates(cloud: Cloud) -> tuple[QueueGate, ...]:
+    """What holds messages back from a queue that its emulator cannot bear; on AWS nothing does."""
+    if "emulator" not in AWS_BACKENDS.get(cloud.config.aws.backend).capabilities:
+        return ()
+    sqs, url = cloud.factory.client("sqs"), cloud.resources.queues["telemetry"]
+    return (QueueGate("telemetry", lambda: queue_depth(sqs, url), clock=cloud.clock),)
+
+
+def make_routers(
+    cloud: Cloud,
+    rules: tuple[Rule, ...],
+    trail: Trail,
+    *,
+    messages: BatchStream[Message],
+    events: BatchStream[Message],
+    archive: RecordSink,
+    gates: tuple[QueueGate, ...],
+) -> tuple[RuleSource, tuple[Router, Router]]:
+    """What keeps the rules up to date, and a router for each lane."""
+    engine, actions = Engine(rules), _actions(cloud, archive)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
-    routers = (
-        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail),
+    gate = gates[0].passed if gates else None
+    return source, (
+        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail, gate=gate),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
-    workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
-    return PipelineParts(routers, workers, delivery, source, trail)
+
+
+def make_workers(cloud: Cloud, trail: Trail) -> tuple[Worker, ...]:
+    """An event source mapping for each queue."""
+    return tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -264,7 +297,7 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
 
 
-def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliveryStream:
+def make_delivery(cloud: Cloud, trail: Trail, *, buffer: Path | None) -> DeliveryStream:
     """The template's delivery stream, with the buffering of the configuration."""
     pipeline, resources = cloud.config.pipeline, cloud.resources
     settings = replace(
@@ -278,17 +311,17 @@ def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliverySt
         bucket=resources.bucket,
         clock=cloud.clock,
         settings=settings,
-        journal=journal,
+        journal=Journal(buffer) if buffer else None,
         trail=trail,
     )
 
 
-def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
+def _actions(cloud: Cloud, archive: RecordSink) -> Actions:
     return Actions(
         ActionContext(
             sns=cloud.factory.client("sns"),
             topics=cloud.resources.sns_topics,
-            streams={"archive": delivery},
+            streams={"archive": archive},
             limiter=CapacityLimiter(SNS_THREADS),
         )
     )
@@ -377,8 +410,12 @@ __all__: Sequence[str] = (
     "iot_apis",
     "make_analytics",
     "make_broker",
+    "make_delivery",
+    "make_gates",
     "make_pipeline",
+    "make_routers",
     "make_rules_door",
+    "make_workers",
     "response_rule",
     "streams",
 )
