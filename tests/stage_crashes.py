@@ -19,6 +19,9 @@ from pipeline.worker import queue_depth
 SETTLE_SECONDS = 90
 """What a killed worker held is invisible for 30 s."""
 
+READY_SECONDS = 240
+"""A process is ready after some 4 s; a machine that does much else gives it a tenth of that."""
+
 VICTIMS = (*PARTS, "analytics")
 
 
@@ -45,7 +48,7 @@ def crash(
     running.start_aws()
     for name in ("broker", *VICTIMS):
         running.start(name)
-    running.wait_ready("broker", *VICTIMS)
+    running.wait_ready("broker", *VICTIMS, within=READY_SECONDS)
     killed: list[str] = []
     with AcknowledgedLoad(port=running.mqtt, rate=rate) as load:
         while len(killed) < kills:
@@ -54,13 +57,13 @@ def crash(
             for victim in turn[: kills - len(killed)]:
                 time.sleep(dice.uniform(0.2, 1.5))
                 if dice.random() < 0.8:  # most die at work, some while they start
-                    running.wait_ready(victim)
+                    running.wait_ready(victim, within=READY_SECONDS)
                 running.kill(victim)
                 running.start(victim)
                 killed.append(victim)
                 tell(f"{len(killed)}: {victim} killed after {load.sent} messages")
-        acknowledged = load.finish()
-    running.wait_ready("broker", *VICTIMS)
+        acknowledged = load.finish(within=READY_SECONDS)
+    running.wait_ready("broker", *VICTIMS, within=READY_SECONDS)
     row = settled(running, len(acknowledged))
     found = traces(running)
     in_archive = archived(running, acknowledged)
