@@ -50,6 +50,7 @@ class Stack:
     api: ApiServer
     health: Callable[[], list[Health]]
     endpoint: str
+    emulator: Emulator | None = None
 
     @property
     def resources(self) -> Resources:
@@ -108,4 +109,5 @@ def _build(
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
-    return Stack(cloud, broker, pipeline, analytics, api, health, endpoint), services
+    emulator = emulators[0] if emulators else None
+    return Stack(cloud, broker, pipeline, analytics, api, health, endpoint, emulator), services
