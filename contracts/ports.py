@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from anyio.abc import TaskStatus
 
 from contracts.identity import Credentials
-from contracts.messages import Change, Incident, Json, Message, Nanoseconds, Window
+from contracts.messages import Change, Incident, Json, Message, Nanoseconds, PublishProperties, Window
 
 State: TypeAlias = Literal["starting", "ready", "draining", "stopped", "failed"]
 
@@ -123,6 +123,21 @@ class GatewayControl(DeviceControl, Protocol):
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         """From the platform to devices; the rules do not see it. Raises NotReady, BackendError."""
+        ...
+
+
+class Republisher(Protocol):
+    """Where a rule's republish action hands its message to: devices get it, and the rules see it again."""
+
+    async def republish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        properties: PublishProperties | None = None,
+    ) -> None:
+        """Raises NotReady, BackendError."""
         ...
 
 

@@ -4,7 +4,7 @@ The whole stack in one process and every stage as a process of its own are made 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,19 @@ from contracts.clock import Clock
 from contracts.errors import ConfigError
 from contracts.journal import Journal
 from contracts.messages import Change, Message
-from contracts.ports import DeviceControl, Emit, Outlet, Service
+from contracts.ports import DeviceControl, Emit, Outlet, Republisher, Service
 from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
 from pipeline.actions.base import RecordSink
+from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
+from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
 from pipeline.aws.registry import IotRegistry
+from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
@@ -90,20 +93,33 @@ class Cloud:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingParts:
+    """The rules on both lanes."""
+
+    routers: tuple[Router, Router]
+    gates: tuple[QueueGate, ...]
+    source: RuleSource
+    destinations: Destinations
+
+    @property
+    def services(self) -> list[Service]:
+        """In start order."""
+        return [*self.gates, self.source, *self.routers]
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineParts:
     """From the messages to the tables and the objects."""
 
-    routers: tuple[Router, Router]
+    routing: RoutingParts
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
-    gates: tuple[QueueGate, ...]
-    source: RuleSource
     trail: Trail
 
     @property
     def services(self) -> list[Service]:
         """In start order: sinks first."""
-        return [*self.workers, self.delivery, *self.gates, self.source, *self.routers]
+        return [*self.workers, self.delivery, *self.routing.services]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,46 +245,62 @@ def make_pipeline(
     *,
     messages: BatchStream[Message],
     events: BatchStream[Message],
+    broker: Republisher,
+    enable_url: Callable[[], str] = str,
     buffer: Path | None = None,
 ) -> PipelineParts:
-    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
+    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process.
+
+    `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
+    """
     trail = Trail()
     delivery = make_delivery(cloud, trail, buffer=buffer)
-    gates = make_gates(cloud)
-    source, routers = make_routers(
-        cloud, rules, trail, messages=messages, events=events, archive=delivery, gates=gates
+    routing = make_routing(
+        cloud,
+        rules,
+        trail,
+        messages=messages,
+        events=events,
+        broker=broker,
+        archive=delivery,
+        enable_url=enable_url,
     )
-    return PipelineParts(routers, make_workers(cloud, trail), delivery, gates, source, trail)
+    return PipelineParts(routing, make_workers(cloud, trail), delivery, trail)
 
 
-def make_gates(cloud: Cloud) -> tuple[QueueGate, ...]:
-    """What holds messages back from a queue that its emulator cannot bear; on AWS nothing does."""
-    if "emulator" not in AWS_BACKENDS.get(cloud.config.aws.backend).capabilities:
-        return ()
-    sqs, url = cloud.factory.client("sqs"), cloud.resources.queues["telemetry"]
-    return (QueueGate("telemetry", lambda: queue_depth(sqs, url), clock=cloud.clock),)
-
-
-def make_routers(
+def make_routing(
     cloud: Cloud,
     rules: tuple[Rule, ...],
     trail: Trail,
     *,
     messages: BatchStream[Message],
     events: BatchStream[Message],
+    broker: Republisher,
     archive: RecordSink,
-    gates: tuple[QueueGate, ...],
-) -> tuple[RuleSource, tuple[Router, Router]]:
-    """What keeps the rules up to date, and a router for each lane."""
-    engine, actions = Engine(rules), _actions(cloud, archive)
+    enable_url: Callable[[], str] = str,
+) -> RoutingParts:
+    """A router for each lane, and what keeps its rules up to date."""
+    destinations = Destinations(enable_url=enable_url)
+    engine = Engine(rules, services=AwsServices(cloud.factory.client))
+    actions = _actions(cloud, archive, broker, destinations)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
+    gates = _gates(cloud)
     gate = gates[0].passed if gates else None
-    return source, (
+    routers = (
         Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail, gate=gate),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
+    return RoutingParts(routers, gates, source, destinations)
+
+
+def _gates(cloud: Cloud) -> tuple[QueueGate, ...]:
+    """What holds messages back from a queue that its emulator cannot bear; on AWS nothing does."""
+    if "emulator" not in AWS_BACKENDS.get(cloud.config.aws.backend).capabilities:
+        return ()
+    sqs, url = cloud.factory.client("sqs"), cloud.resources.queues["telemetry"]
+    return (QueueGate("telemetry", lambda: queue_depth(sqs, url), clock=cloud.clock),)
 
 
 def make_workers(cloud: Cloud, trail: Trail) -> tuple[Worker, ...]:
@@ -316,13 +348,19 @@ def make_delivery(cloud: Cloud, trail: Trail, *, buffer: Path | None) -> Deliver
     )
 
 
-def _actions(cloud: Cloud, archive: RecordSink) -> Actions:
+def _actions(cloud: Cloud, archive: RecordSink, broker: Republisher, destinations: Destinations) -> Actions:
+    backend = cloud.config.aws.backend
     return Actions(
         ActionContext(
             sns=cloud.factory.client("sns"),
             topics=cloud.resources.sns_topics,
             streams={"archive": archive},
             limiter=CapacityLimiter(SNS_THREADS),
+            clients=cloud.factory.client,
+            republisher=broker,
+            destinations=destinations,
+            lacks=ACTIONS_LACKING.get(backend, {}),
+            silent=SERVICES_LACKING.get(backend, {}),
         )
     )
 
@@ -411,9 +449,8 @@ __all__: Sequence[str] = (
     "make_analytics",
     "make_broker",
     "make_delivery",
-    "make_gates",
     "make_pipeline",
-    "make_routers",
+    "make_routing",
     "make_rules_door",
     "make_workers",
     "response_rule",

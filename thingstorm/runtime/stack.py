@@ -36,6 +36,7 @@ from thingstorm.runtime.parts import (
     make_pipeline,
     streams,
 )
+from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
 
 
@@ -94,7 +95,15 @@ def _build(
     messages, events = streams(config)
     apis = iot_apis(config, cloud.factory)
     broker = make_broker(config, clock=cloud.clock, messages=messages, events=events, cloud=apis)
-    pipeline = make_pipeline(cloud, rules, messages=messages, events=events)
+    api: ApiServer
+    pipeline = make_pipeline(
+        cloud,
+        rules,
+        messages=messages,
+        events=events,
+        broker=broker,
+        enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
+    )
     analytics = make_analytics(cloud, control=broker, emit=emit)
     services: list[Service] = []
 
@@ -104,6 +113,7 @@ def _build(
     app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
     add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
+    add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
     add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])

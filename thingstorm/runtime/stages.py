@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse
 from analytics.api import create_app, explain
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
-from broker.admin import add_control, require_token
+from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
 from broker.remote import RemoteLane, RulesLink
@@ -56,12 +56,12 @@ from thingstorm.runtime.parts import (
     make_analytics,
     make_broker,
     make_delivery,
-    make_gates,
-    make_routers,
+    make_routing,
     make_rules_door,
     make_workers,
 )
 from thingstorm.runtime.remote_delivery import RemoteDelivery, add_records
+from thingstorm.runtime.rules_api import add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -221,6 +221,7 @@ async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> Asy
             services.append(make_rules_door(config, clock=clock, rules=rules))
         app = _app("broker", token)
         add_control(app, broker)
+        add_republish(app, broker)
         yield Parts(services, app)
     finally:
         for lane in lanes:
@@ -243,7 +244,7 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
             add_records(app, delivery)
             services.append(delivery)
         if "router" in parts and archive is not None:
-            services += _routers(config, cloud, rules, trail, archive)
+            services += _routing(config, cloud, rules, trail=trail, archive=archive, app=app)
         yield Parts(services, app)
     finally:
         if remote is not None:
@@ -259,24 +260,25 @@ def _remote_delivery(config: Config) -> RemoteDelivery:
     return RemoteDelivery(config.stages.delivery, config.stages.token)
 
 
-def _routers(
-    config: Config, cloud: Cloud, rules: tuple[Rule, ...], trail: Trail, archive: RecordSink
+def _routing(
+    config: Config, cloud: Cloud, rules: tuple[Rule, ...], *, trail: Trail, archive: RecordSink, app: FastAPI
 ) -> list[Service]:
-    """The rules on what the broker hands on, in start order."""
+    """The rules on what the broker hands on, in start order; the app tells and tests them."""
     messages, events = RemoteLane("messages"), RemoteLane("events")
-    gates = make_gates(cloud)
-    source, routers = make_routers(
-        cloud, rules, trail, messages=messages, events=events, archive=archive, gates=gates
+    gateway = _gateway(config)
+    routing = make_routing(
+        cloud, rules, trail, messages=messages, events=events, broker=gateway, archive=archive
     )
     link = RulesLink(
         host=config.broker.host,
         port=config.broker.port,
         token=config.stages.token,
-        gateway=_gateway(config),
+        gateway=gateway,
         lanes=(messages, events),
         clock=cloud.clock,
     )
-    return [*gates, source, *routers, link]
+    add_rules(app, backend=config.aws.backend, destinations=routing.destinations)
+    return [*routing.services, link]
 
 
 @asynccontextmanager
