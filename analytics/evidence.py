@@ -7,7 +7,8 @@ itself, it only lowers the count of other signs that is needed.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from contracts.messages import Evidence, EvidenceClass, Window
 
@@ -54,10 +55,22 @@ class Signs:
         return self.strength > 0.0
 
 
-def signs_of(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> Signs:
-    """All evidence of a window, strongest first, security before load."""
+def signs_of(
+    window: Window,
+    fleet: Mapping[str, float],
+    rules: EvidenceRules,
+    lenient: Mapping[str, float] = MappingProxyType({}),
+) -> Signs:
+    """All evidence of a window, strongest first, security before load.
+
+    `lenient` says by feature how many times the usual limit it takes for this device to be security evidence.
+    """
     found = [*_rate(window, fleet, rules), *_novel(window, rules), *_refused(window, fleet, rules)]
     found += [*_throttled(window, fleet, rules), *_size(window, rules), *_connects(window)]
+    found = [
+        (replace(item, weight="load") if relative < lenient.get(item.feature, 0.0) else item, relative)
+        for item, relative in found
+    ]
     found.sort(key=lambda pair: (pair[0].weight == "load", -pair[1]))
     strength = max((relative for item, relative in found if item.weight == "security"), default=0.0)
     strong = strength > 0.0 and is_strong(window.features, rules, excused=_excused(window, fleet, rules))

@@ -17,6 +17,7 @@ from contracts.messages import FLEET, SECOND, Window
 
 from .baseline import Baseline, provisional
 from .history import Array, History
+from .known import NOTHING, Known
 from .windows import WINDOW_SECONDS
 
 Flags: TypeAlias = NDArray[np.bool_]
@@ -107,7 +108,7 @@ FLEET_FEATURES: Mapping[str, str] = MappingProxyType(
         "share_up": "share of devices above 1.3 x their own rate over 15 s",
         "churn": "share of devices that connected or disconnected in the last 10 s",
         "storm": "share of devices that disconnected in the last 60 s",
-        "surge": "largest median over a type's devices of messages over own expectation (ratio)",
+        "surge": "largest median over a group of peers of messages over own expectation and what was announced (ratio)",
         "gini": "Gini coefficient of messages over devices (0 = all equal)",
         "entropy": "normalised entropy of messages over devices (1 = all equal)",
         "seconds": "seconds of history",
@@ -124,13 +125,17 @@ def anscombe(count: Array) -> Array:
 
 
 def measure(
-    history: History, baseline: Baseline | None, *, without: frozenset[str] = frozenset()
+    history: History,
+    baseline: Baseline | None,
+    *,
+    without: frozenset[str] = frozenset(),
+    known: Known = NOTHING,
 ) -> tuple[list[Window], Window]:
     """The windows that end at `history.end`: one per device (but those in `without`), and the fleet's.
 
-    Without a baseline the median of each type over the history so far stands in for it.
+    Peers are the devices of the same type and the same announced change. Without a baseline the median of each type over the history so far stands in for it.
     """
-    table = _Table(history, baseline or _provisional(history), without)
+    table = _Table(history, baseline or _provisional(history), without, known)
     columns = table.columns()
     end = history.end * SECOND
     start = end - WINDOW_SECONDS * SECOND
@@ -155,12 +160,14 @@ def _provisional(history: History) -> Baseline:
 class _Table:
     """The arrays from which the features of one tick are made; line i belongs to device i throughout."""
 
-    def __init__(self, history: History, baseline: Baseline, without: frozenset[str]) -> None:
+    def __init__(self, history: History, baseline: Baseline, without: frozenset[str], known: Known) -> None:
         self.ids, self.types = history.ids, history.types
         self.keep = np.array([device_id not in without for device_id in self.ids], dtype=np.bool_)
         self._history = history
         self._profiles = baseline.profiles(self.ids, self.types)
-        self._groups = _groups(self.types, self.keep)
+        cohorts = [known.cohort(device_id) for device_id in self.ids]
+        self._groups = _groups(list(zip(self.types, cohorts, strict=True)), self.keep)
+        self._allowed = [known.allowance(cohorts[group[0]]) if len(group) else 1.0 for group in self._groups]
 
     def columns(self) -> dict[str, Array]:
         return {**self._rates(), **self._events(), **self._sizes()}
@@ -269,7 +276,11 @@ class _Table:
         keep = self.keep
         count, own, expected = (columns[name][keep] for name in ("messages", "expected_own", "expected"))
         capped = np.minimum(count, 3.0 * own + 3.0)
-        surges = [float(np.median(columns["ratio_own"][group])) for group in self._groups if len(group) >= 4]
+        surges = [
+            float(np.median(columns["ratio_own"][group])) / allowed
+            for group, allowed in zip(self._groups, self._allowed, strict=True)
+            if len(group) >= 4
+        ]
         moved = self._history.recent("num_connects", 10) + self._history.recent("num_disconnects", 10)
         gone = self._history.recent("num_disconnects", SLOW_SECONDS)
         noise = (
@@ -294,10 +305,10 @@ class _Table:
         }
 
 
-def _groups(types: Sequence[str], keep: Flags) -> list[Lines]:
-    """The lines of each device type, without those left out."""
-    kinds = {name: number for number, name in enumerate(dict.fromkeys(types))}
-    numbers = np.array([kinds[name] for name in types], dtype=np.int64)
+def _groups(peers: Sequence[tuple[str, str]], keep: Flags) -> list[Lines]:
+    """The lines of each group of peers (type and announced change), without those left out."""
+    kinds = {name: number for number, name in enumerate(dict.fromkeys(peers))}
+    numbers = np.array([kinds[name] for name in peers], dtype=np.int64)
     return [np.flatnonzero(keep & (numbers == number)) for number in kinds.values()]
 
 

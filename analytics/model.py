@@ -19,6 +19,7 @@ from .detectors.base import MAX_ROWS, MIN_ROWS, CleanRows
 from .detectors.robust import RobustDetector
 from .features import measure
 from .history import History
+from .known import NOTHING
 from .verdict import MEMORY, Rules, Tick, decide
 from .windows import WINDOW_SECONDS, Second
 
@@ -67,6 +68,7 @@ class Model:
         self._suspects: set[str] = set()
         self._past: deque[Tick] = deque(maxlen=MEMORY)
         self._shut_out: frozenset[str] = frozenset()
+        self.known = NOTHING
         self.learnt: Learnt | None = None
         self.detector: ScaledDetector | None = None
         self.flagged = 0
@@ -121,10 +123,13 @@ class Model:
         if self.learnt is None:
             self._training.append(second)
 
+    def windows(self) -> list[Window]:
+        """The windows that end with the last second taken, one a device."""
+        return self._measure()[0]
+
     def judge(self) -> Verdict:
         """The verdict on the window that ends with the last second taken."""
-        baseline = self.learnt.baseline if self.learnt else None
-        windows, fleet = measure(self._history, baseline, without=self._shut_out)
+        windows, fleet = self._measure()
         scores = self._score(windows)
         verdict, tick = decide(
             windows=windows,
@@ -133,6 +138,7 @@ class Model:
             past=tuple(self._past),
             decided_at=self._clock.now(),
             rules=self._rules,
+            known=self.known,
         )
         self._past.append(tick)
         if self.learnt is None:
@@ -163,6 +169,10 @@ class Model:
     def clean_rows(self) -> CleanRows | None:
         """What the detector in use was fitted on; refitting on it gives equal scores."""
         return self.detector.clean if self.detector else None
+
+    def _measure(self) -> tuple[list[Window], Window]:
+        baseline = self.learnt.baseline if self.learnt else None
+        return measure(self._history, baseline, without=self._shut_out, known=self.known)
 
     def _finish_learning(self) -> None:
         if len(self._training) < MIN_SECONDS:

@@ -58,6 +58,11 @@ def _doubt(facts: "Facts", features: int) -> str:
             f"Undecided: a whole type sends {facts.fleet['surge']:.1f} times what it did in training; "
             "a notice of a planned change or a look at one device's payloads would settle it."
         )
+    if facts.drifted and not facts.hostile:
+        return (
+            f"Undecided: {_who(facts.drifted)} crept up slowly, further than a baseline follows, and goes on; "
+            "a notice of a planned change or a look at its payloads would settle it."
+        )
     return (
         f"Undecided: {_who(facts.hostile)} with {_signs(facts.hostile, facts.signs, features)}, "
         "too few and too little to call; some more seconds of it, or a third device, would settle it."

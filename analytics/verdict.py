@@ -15,6 +15,7 @@ import numpy as np
 from contracts.messages import Nanoseconds, Score, Verdict, VerdictKind, Window
 
 from .evidence import EvidenceRules, Signs, signs_of
+from .known import NOTHING, Known
 from .narrate import summarise
 
 
@@ -82,6 +83,7 @@ class Facts:
     doubtful: bool
     broad: bool
     watched: tuple[str, ...]
+    drifted: tuple[str, ...]
     up: bool
     surge: bool
     learning: bool
@@ -95,14 +97,21 @@ def decide(
     past: Past,
     decided_at: Nanoseconds,
     rules: Rules,
+    known: Known = NOTHING,
 ) -> tuple[Verdict, Tick]:
     """Judge one tick. `scores` belong to `windows`, one each; None while nothing is learnt yet.
 
     `past` holds the ticks before this one, oldest first. Returns the verdict and this tick's own entry.
     """
-    signs = {window.device_id: signs_of(window, fleet.features, rules.evidence) for window in windows}
+    signs = {
+        window.device_id: signs_of(
+            window, fleet.features, rules.evidence, known.lenient.get(window.device_id, {})
+        )
+        for window in windows
+    }
     tick = _tick(windows, fleet, scores, signs, rules)
     facts = _facts(windows=windows, fleet=fleet, scores=scores, signs=signs, ticks=[*past, tick], rules=rules)
+    facts = replace(facts, drifted=tuple(name for name in facts.watched if name in known.drifted))
     kind = _kind(facts, rules)
     hostile = facts.hostile if kind == "attack" else ()
     watched = facts.watched if kind == "attack" else (*facts.hostile, *facts.watched)
@@ -182,6 +191,7 @@ def _facts(
         doubtful=_kept_up(ticks[-rules.doubt_of :], rules.doubt_hits, hot),
         broad=_broad(hot, present, rules),
         watched=tuple(sorted(load, key=order.__getitem__)),
+        drifted=(),
         up=sum(tick.up for tick in recent) >= rules.hits or len(load) >= enough,
         surge=sum(tick.surge for tick in recent) >= rules.hits,
         learning=scores is None,
@@ -211,7 +221,7 @@ def _kind(facts: Facts, rules: Rules) -> VerdictKind:
     needed = 1 if facts.attacked else rules.devices
     if len(facts.hostile) >= needed or facts.strong or facts.lingering:
         return "attack"
-    if facts.surge or (facts.doubtful and not facts.up):
+    if facts.surge or facts.drifted or (facts.doubtful and not facts.up):
         return "undecided"
     return "benign_uptick" if facts.up else "normal"
 
