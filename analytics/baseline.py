@@ -162,7 +162,9 @@ class _Tally:
 
     def add(self, second: Second, without: frozenset[str]) -> None:
         self._start = self._start or second.start
-        self._texts.update(line.split(" ", 1) for line in second.shapes)
+        for line in second.shapes:
+            shape, _, text = line.partition(" ")
+            self._texts[shape] = text
         for row in second.rows:
             if row.device_id in without:
                 continue
@@ -244,7 +246,9 @@ class _Tally:
             mean = sent / (blocks - 0.5)
             excess[kind] += max(0.0, self._squares[device_id] / (blocks - 0.5) - mean * mean)
             means[kind] += mean
-        return {kind: float(np.clip(excess[kind] / mean, *DISPERSION)) for kind, mean in means.items() if mean}
+        return {
+            kind: float(np.clip(excess[kind] / mean, *DISPERSION)) for kind, mean in means.items() if mean
+        }
 
     def _replay_shares(self, types: Mapping[str, str]) -> dict[str, float]:
         replays: defaultdict[str, int] = defaultdict(int)
@@ -268,7 +272,9 @@ class _Tally:
         seconds = sum(lasted[d] for d in ids)
         size = sum(self._bytes[d] for d in ids) / messages if messages else DEFAULT_SIZE
         largest = float(max((self._largest[d] for d in ids), default=0))
-        return Profile(max(messages / max(seconds, 1.0), MIN_RATE), max(size, 1.0), max(seconds, 1.0), largest)
+        return Profile(
+            max(messages / max(seconds, 1.0), MIN_RATE), max(size, 1.0), max(seconds, 1.0), largest
+        )
 
     def _prior(self, ids: Sequence[str]) -> float:
         """The shape of the Gamma that the rates of a type follow, by moments: mean^2 / (variance - mean)."""

@@ -37,13 +37,15 @@ GROWN = 2.0
 
 NEVER = -(10**6)
 SWEEP_SECONDS = 16
-FIELDS = (*COUNTS, "novel", "credit", "broken", "changed")
+FIELDS = (*COUNTS, "novel", "novel_messages", "credit", "broken", "changed")
 INDEX = {name: position for position, name in enumerate(FIELDS)}
 _MESSAGES, _BYTES, _CONNECTS, _DISCONNECTS = (
     INDEX[name]
     for name in ("num_messages_received", "message_bytes_received", "num_connects", "num_disconnects")
 )
-_NOVEL, _CREDIT, _BROKEN, _CHANGED = (INDEX[name] for name in ("novel", "credit", "broken", "changed"))
+_NOVEL, _NOVEL_MESSAGES, _CREDIT, _BROKEN, _CHANGED = (
+    INDEX[name] for name in ("novel", "novel_messages", "credit", "broken", "changed")
+)
 
 
 @dataclass(slots=True)
@@ -197,11 +199,11 @@ class History:
     def _sweep(self, baseline: Baseline) -> None:
         lines, size = self._lines, len(self)
         idle = (lines.spoken[:size] == 0) & (self.end - lines.seen[:size] > SPAN_SECONDS)
-        self._free = [line for line in np.flatnonzero(idle).tolist() if self.ids[line] not in baseline.devices]
+        self._free = [
+            line for line in np.flatnonzero(idle).tolist() if self.ids[line] not in baseline.devices
+        ]
 
-    def _look_inside(
-        self, second: Second, lines: Sequence[int], baseline: Baseline, rates: Array
-    ) -> None:
+    def _look_inside(self, second: Second, lines: Sequence[int], baseline: Baseline, rates: Array) -> None:
         """Topics, payload shapes and readings, against what was learnt."""
         if self._insight is None or self._insight.baseline is not baseline:
             self._insight = Insight(baseline)
@@ -213,6 +215,7 @@ class History:
             found = self._insight.look(self.types[line], row)
             if found.novel:
                 self._data[line, column, _NOVEL] = len(found.novel)
+                self._data[line, column, _NOVEL_MESSAGES] = found.novel_messages
                 self.novelty.use(line, self.types[line], found.novel, second.start)
             if found.broken or found.added:
                 self._data[line, column, _BROKEN] = found.broken

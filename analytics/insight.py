@@ -15,9 +15,13 @@ MAX_REMEMBERED = 100_000
 
 
 class Found(NamedTuple):
-    """Of one row: novel topic patterns, messages of broken and of added-to shapes, readings by slot."""
+    """Of one row: novel topic patterns and messages on them, messages of broken and of added-to shapes, readings.
+
+    Readings are by slot. Messages on novel topics are at least one each where the gateway tells no shapes.
+    """
 
     novel: tuple[str, ...]
+    novel_messages: int
     broken: int
     added: int
     readings: Sequence[tuple[int, float]]
@@ -48,9 +52,12 @@ class Insight:
     def look(self, kind: str, row: DeviceRow) -> Found:
         """Hold a row of a device of this type against the baseline."""
         patterns, novel = self._patterns_of(kind, row)
-        broken = added = 0
+        broken = added = on_novel = 0
         for line in row.shapes:
             place, shape, count = line.split(" ")
+            if novel and patterns[int(place)] in novel:
+                on_novel += int(count)
+                continue
             fit = self._fit(kind, patterns[int(place)], shape)
             broken += int(count) if fit == "broken" else 0
             added += int(count) if fit == "added" else 0
@@ -60,7 +67,7 @@ class Insight:
             slot = self._slots.get((kind, patterns[int(place)], name))
             if slot is not None:
                 readings.append((slot, float(value)))
-        return Found(novel, broken, added, readings)
+        return Found(novel, max(on_novel, len(novel)), broken, added, readings)
 
     def _patterns_of(self, kind: str, row: DeviceRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
         key = (kind, row.device_id, row.topics)

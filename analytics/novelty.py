@@ -17,6 +17,7 @@ MAX_PATTERNS = 32
 class _Use:
     first: int
     last: int
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Novel:
     """A device's novel topics now. `company` devices of its type share the newest of them (itself included).
 
     `spread` are the seconds between the first and the last of them to begin, `joined` those since the last began,
-    `age` those since this device began. `foreign`: at least one is outside the branch that is the device's own.
+    `age` those since this device began; `interval` is the mean time until one of them speaks again.
+    `foreign`: at least one is outside the branch that is the device's own.
     """
 
     patterns: int
@@ -33,6 +35,7 @@ class Novel:
     spread: int
     joined: int
     age: int
+    interval: float
 
 
 class Novelty:
@@ -50,6 +53,7 @@ class Novelty:
             known = used.get(pattern)
             if known is not None:
                 known.last = now
+                known.times += 1
             elif len(used) < MAX_PATTERNS:
                 used[pattern] = _Use(now, now)
 
@@ -59,10 +63,10 @@ class Novelty:
     def now(self, now: int, branches: Mapping[str, Sequence[str]]) -> dict[int, Novel]:
         """Every device with a novel topic within the last minute; `branches` are the types' own ones."""
         self._drop_old(now)
-        company: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        company: defaultdict[tuple[str, str], list[_Use]] = defaultdict(list)
         for line, used in self._used.items():
             for pattern, use in used.items():
-                company[self._types[line], pattern].append(use.first)
+                company[self._types[line], pattern].append(use)
         return {
             line: self._novel(used, self._types[line], company, branches, now)
             for line, used in self._used.items()
@@ -72,12 +76,14 @@ class Novelty:
         self,
         used: Mapping[str, _Use],
         kind: str,
-        company: Mapping[tuple[str, str], list[int]],
+        company: Mapping[tuple[str, str], list[_Use]],
         branches: Mapping[str, Sequence[str]],
         now: int,
     ) -> Novel:
         newest = max(used, key=lambda pattern: used[pattern].last)
-        begun = company[kind, newest]
+        together = company[kind, newest]
+        begun = [use.first for use in together]
+        again = sum(use.times - 1 for use in together)
         own = tuple(branches.get(kind, ()))
         return Novel(
             patterns=len(used),
@@ -86,6 +92,7 @@ class Novelty:
             spread=max(begun) - min(begun),
             joined=now - max(begun),
             age=now - min(use.first for use in used.values()),
+            interval=sum(use.last - use.first for use in together) / again if again else MEMORY_SECONDS,
         )
 
     def _drop_old(self, now: int) -> None:

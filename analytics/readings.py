@@ -56,6 +56,11 @@ class Walk:
         """How far beyond its range a value must be to be out of this world: its width, at least half its size."""
         return max(self.high - self.low, 0.5 * max(abs(self.low), abs(self.high)), 1e-9)
 
+    @property
+    def decades(self) -> float:
+        """By how many powers of ten each reading without a change makes a running value less likely."""
+        return float(-np.log10(max(self.same, STEADY)))
+
 
 class ReadingTally:
     """Collects the numbers of a sample of the devices while learning."""
