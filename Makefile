@@ -29,13 +29,14 @@ test: setup ## All tests: unit, integration, acceptance, packaging
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose
 
-check: setup ## Lock, lint, format, types, floors
+check: setup ## Lock, lint, format, types, floors, containers, CloudFormation
 	$(UV) lock --check --quiet
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 	$(RUN)/hadolint Dockerfile docker/mosquitto/Dockerfile
+	$(RUN)/cfn-lint pipeline/aws/template.yaml
 
 fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff check --fix --quiet || true

@@ -22,7 +22,7 @@ from contracts.messages import (
 )
 from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, Rows, State, View
 
-from .detectors import DETECTORS
+from .detectors import check_detector
 from .incidents import IncidentBook
 from .memory import Memory, incident_row, learning_row, recall, verdict_row
 from .model import Model
@@ -76,7 +76,7 @@ class VerdictLoop:
         rules: Rules | None = None,
         emit: Emit | None = None,
     ) -> None:
-        DETECTORS.get(detector)
+        check_detector(detector)
         self._view = view
         self._clock = clock
         self._control = control
@@ -118,7 +118,7 @@ class VerdictLoop:
     @staticmethod
     def check(detector: str) -> None:
         """Raises UnknownName if there is no such detector; imports nothing."""
-        DETECTORS.get(detector)
+        check_detector(detector)
 
     async def learn(self, *, start: Nanoseconds, until: Nanoseconds) -> None:
         """Learn what is normal from the traffic of this span of event time, in place of what was learnt.

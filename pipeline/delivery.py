@@ -1,30 +1,44 @@
-"""The delivery stream: buffers records by size and interval into gzip NDJSON objects, as Firehose does.
+"""The delivery stream: buffers records by size and interval, and writes them to S3 as Amazon Data Firehose does.
 
-The emulator's Firehose writes one object a record and does not compress, so this part is ours. Objects lie under
-`PREFIXyear=/month=/day=/hour=` of their first record's arrival, UTC. A failed upload is tried again; the records
-stay in the buffer until S3 has them.
+The emulators' Firehose writes one object a call and does not compress, so this part is ours. What is taken stays in
+the buffer (and in the journal, where there is one) until S3 has it: at least once, in the order of arrival. What S3
+refuses for now is tried again; what it refuses for good (a bucket that is not there) as well, with the reason in the
+health, because only a person can mend it and nothing may be dropped: the buffer fills and its senders feel it.
+
+Unlike Firehose's, the buffer is one for all partitions: with dynamic partitioning objects may be smaller than there.
 """
 
-import gzip
-import secrets
+import struct
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from contracts.clock import Clock
-from contracts.errors import Transient
+from contracts.errors import BackendError, Terminal, Transient
 from contracts.journal import Journal
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
 
 from .aws.session import translated
+from .delivering.batch import PutOutcome, check_batch
+from .delivering.objects import Object, make_objects
+from .delivering.records import Record
+from .delivering.settings import Settings
+from .delivering.transform import Transform
 
-RETRY_SECONDS = 0.5
-MAX_RETRY_SECONDS = 10.0
+RETRY_SECONDS: Final = 0.5
+MAX_RETRY_SECONDS: Final = 10.0
+
+CAPACITY_BYTES: Final = 64 * 1024 * 1024
+"""Of the buffer, whatever its number of records: half of the largest object that Firehose makes (128 MB)."""
+
+_ARRIVED: Final = struct.Struct(">Q")
+"""Before each record in the journal: its arrival, nanoseconds."""
+
+_FULL = ("ServiceUnavailableException", "Slow down: the buffer of the delivery stream is full")
 
 
 class DeliveryStream:
@@ -37,49 +51,54 @@ class DeliveryStream:
         s3: Any,
         bucket: str,
         clock: Clock,
-        prefix: str = "telemetry/",
-        buffer_bytes: int = 5 * 1024 * 1024,
-        buffer_seconds: float = 60.0,
+        settings: Settings | None = None,
+        transform: Transform | None = None,
         capacity: int = 50_000,
+        capacity_bytes: int = CAPACITY_BYTES,
         journal: Journal | None = None,
     ) -> None:
         """With a journal, what `put` took survives the process: the next one delivers it (at least once)."""
-        self._journal = journal
         self.name = f"delivery-{name}"
-        self._stream = name
+        self.stream_name = name
+        self._journal = journal
         self._s3 = s3
         self._bucket = bucket
         self._clock = clock
-        self._prefix = prefix
-        self._buffer_bytes = buffer_bytes
-        self._buffer_seconds = buffer_seconds
+        self._settings = settings or Settings()
+        self._transform = transform
         self._capacity = capacity
-        self._records: list[bytes] = []
+        self._capacity_bytes = capacity_bytes
+        self._records: list[Record] = []
         self._bytes = 0
-        self._first_at: Nanoseconds = 0
         self._highest = 0
         self._wake = anyio.Event()
         self._room = anyio.Condition()
         self._uploading = anyio.Lock()
         self._limiter = CapacityLimiter(1)
         self._state: State = "starting"
-        self._detail = ""
+        self._fault = ""
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("records", "objects", "bytes", "retries"), 0)
+        self._counters = dict.fromkeys(("records", "objects", "bytes", "retries", "failed"), 0)
 
     async def put(self, records: Sequence[bytes]) -> None:
-        """Take records, waiting while the buffer is full."""
+        """Take records, all or none, waiting while the buffer is full. Raises JournalFault."""
         async with self._room:
-            while len(self._records) >= self._capacity:
+            while not self._has_room():
                 await self._room.wait()
-            if self._journal is not None:
-                self._journal.append(records)
-            if not self._records:
-                self._first_at = self._clock.now()
-            self._records.extend(records)
-        self._bytes += sum(map(len, records))
-        self._highest = max(self._highest, len(self._records))
-        self._wake.set()
+            self._take(records)
+
+    async def put_record_batch(self, records: Sequence[bytes]) -> PutOutcome:
+        """AWS's PutRecordBatch: never waits; what finds no room is named in the outcome, for the sender to try again.
+
+        Raises ConfigError for a request beyond AWS's limits, of which nothing is taken.
+        """
+        check_batch(records)
+        fitting = self._fitting(records)
+        try:
+            self._take(records[:fitting])
+        except Transient as error:
+            return PutOutcome([("ServiceUnavailableException", error.what)] * len(records))
+        return PutOutcome([None] * fitting + [_FULL] * (len(records) - fitting))
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         self._recall()
@@ -89,83 +108,134 @@ class DeliveryStream:
             while True:
                 await self._wake.wait()
                 await self._wait_until_due()
-                await self.flush()
+                async with self._uploading:
+                    await self._deliver_due()
         finally:
             if self._journal is not None:
                 self._journal.close()
 
     async def drain(self) -> None:
-        """Everything taken is in S3."""
+        """Everything taken is in S3. Raises Terminal if S3 refuses it for good; a journal keeps it then."""
         self._state = "draining"
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what is buffered now, trying until S3 has it."""
+        """Write what is buffered now, trying until S3 has it. Raises Terminal if S3 refuses it for good."""
         async with self._uploading:
-            records, at = self._records[:], self._first_at
-            if not records:
-                return
-            await self._upload(records, at)
-            if self._journal is not None:
-                self._journal.drop(len(records))
-            async with self._room:
-                del self._records[: len(records)]
-                self._bytes = sum(map(len, self._records))
-                self._first_at = self._clock.now()
-                self._room.notify_all()
-            if not self._records:
-                self._wake = anyio.Event()
+            left = len(self._records)
+            while left > 0:
+                left -= await self._deliver(patient=False)
+
+    def health(self) -> Health:
+        gauges = (
+            Gauge(self.stream_name, len(self._records), self._capacity, self._highest),
+            Gauge(f"{self.stream_name}.bytes", self._bytes, self._capacity_bytes, self._bytes),
+        )
+        state: State = "failed" if self._fault and self._state == "ready" else self._state
+        return Health(self.name, state, self._fault, self._last_progress, gauges, dict(self._counters))
+
+    def _has_room(self) -> bool:
+        return len(self._records) < self._capacity and self._bytes < self._capacity_bytes
+
+    def _fitting(self, records: Sequence[bytes]) -> int:
+        """How many of these, from the first on, find room now."""
+        room = self._capacity_bytes - self._bytes
+        for count, record in enumerate(records):
+            if room <= 0 or len(self._records) + count >= self._capacity:
+                return count
+            room -= len(record)
+        return len(records)
+
+    def _take(self, records: Sequence[bytes]) -> None:
+        arrived = self._clock.now()
+        if self._journal is not None:
+            stamp = _ARRIVED.pack(arrived)
+            self._journal.append([stamp + record for record in records])
+        self._keep([Record(arrived, record) for record in records])
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        self._records.extend(records)
+        self._bytes += sum(len(record.data) for record in records)
+        self._highest = max(self._highest, len(self._records))
+        self._wake.set()
 
     def _recall(self) -> None:
         """Take up what an earlier process had taken and not delivered."""
         if self._journal is None or not len(self._journal):
             return
-        self._records = [entry.body for entry in self._journal.read(limit=len(self._journal))]
-        self._bytes = sum(map(len, self._records))
-        self._first_at = self._clock.now()
-        self._highest = len(self._records)
-        self._wake.set()
-
-    def health(self) -> Health:
-        gauge = Gauge(self._stream, len(self._records), self._capacity, self._highest)
-        return Health(
-            self.name, self._state, self._detail, self._last_progress, (gauge,), dict(self._counters)
+        self._keep(
+            [
+                Record(_ARRIVED.unpack_from(entry.body)[0], entry.body[_ARRIVED.size :])
+                for entry in self._journal.read(limit=len(self._journal))
+            ]
         )
+
+    def _due_at(self) -> Nanoseconds:
+        return self._records[0].arrived + int(self._settings.buffer_seconds * SECOND)
 
     async def _wait_until_due(self) -> None:
         """Until the interval since the first record is over, or the buffer holds its size."""
-        due = self._first_at + int(self._buffer_seconds * SECOND)
-        while self._bytes < self._buffer_bytes and self._clock.now() < due:
-            await self._clock.sleep_until(min(due, self._clock.now() + SECOND // 5))
+        while self._records and self._bytes < self._settings.buffer_bytes:
+            now, due = self._clock.now(), self._due_at()
+            if now >= due:
+                return
+            await self._clock.sleep_until(min(due, now + SECOND // 5))
 
-    async def _upload(self, records: Sequence[bytes], at: Nanoseconds) -> None:
-        key = self._key(at)
+    async def _deliver_due(self) -> None:
+        """Objects of full size, and one of the rest if its interval is over."""
+        while self._records and (
+            self._bytes >= self._settings.buffer_bytes or self._clock.now() >= self._due_at()
+        ):
+            await self._deliver(patient=True)
+        if not self._records:
+            self._wake = anyio.Event()
+
+    async def _deliver(self, *, patient: bool) -> int:
+        """Write the oldest records, at most the buffer's size; how many. They leave the buffer when S3 has them."""
+        chunk = self._chunk()
+        for one in await to_thread.run_sync(self._objects, chunk, limiter=self._limiter):
+            await self._upload(one, patient=patient)
+        if self._journal is not None:
+            self._journal.drop(len(chunk))
+        async with self._room:
+            del self._records[: len(chunk)]
+            self._bytes -= sum(len(record.data) for record in chunk)
+            self._room.notify_all()
+        self._counters["records"] += len(chunk)
+        return len(chunk)
+
+    def _chunk(self) -> list[Record]:
+        size, limit = 0, self._settings.buffer_bytes
+        for count, record in enumerate(self._records):
+            if size >= limit:
+                return self._records[:count]
+            size += len(record.data)
+        return self._records[:]
+
+    def _objects(self, records: Sequence[Record]) -> list[Object]:
+        return make_objects(
+            self.stream_name, records, self._settings, transform=self._transform, now=self._clock.now()
+        )
+
+    async def _upload(self, one: Object, *, patient: bool) -> None:
         wait = RETRY_SECONDS
         while True:
             try:
-                size = await to_thread.run_sync(lambda: self._put_object(key, records), limiter=self._limiter)
+                await to_thread.run_sync(self._put_object, one, limiter=self._limiter)
                 break
-            except Transient as error:
-                self._detail = f"trying again: {error}"
-                self._counters["retries"] += 1
-                await anyio.sleep(wait)
-                wait = min(wait * 2, MAX_RETRY_SECONDS)
-        self._detail = ""
+            except BackendError as error:
+                self._fault = f"trying again: {error.what}; fix: {error.fix}"
+                if isinstance(error, Terminal) and not patient:
+                    raise
+            self._counters["retries"] += 1
+            await anyio.sleep(wait)
+            wait = min(wait * 2, MAX_RETRY_SECONDS)
+        self._fault = ""
         self._last_progress = self._clock.now()
-        self._counters["records"] += len(records)
-        self._counters["objects"] += 1
-        self._counters["bytes"] += size
+        self._counters["objects"] += not one.failed
+        self._counters["failed"] += one.records if one.failed else 0
+        self._counters["bytes"] += len(one.body)
 
     @translated
-    def _put_object(self, key: str, records: Sequence[bytes]) -> int:
-        body = gzip.compress(b"".join(records), compresslevel=6, mtime=0)
-        self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, ContentEncoding="gzip")
-        return len(body)
-
-    def _key(self, at: Nanoseconds) -> str:
-        """Prefix, partition, then as Firehose names objects: stream, time, a random part."""
-        moment = datetime.fromtimestamp(at / SECOND, tz=UTC)
-        return (
-            f"{self._prefix}{moment:year=%Y/month=%m/day=%d/hour=%H}/"
-            f"{self._stream}-{moment:%Y-%m-%d-%H-%M-%S}-{secrets.token_hex(8)}.ndjson.gz"
-        )
+    def _put_object(self, one: Object) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=one.key, Body=one.body)

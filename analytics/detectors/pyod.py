@@ -1,123 +1,93 @@
-"""PyOD models behind our own typed shell, each in a process of its own (see `child.py`)."""
+"""PyOD models behind our own typed shell, in a process of their own (see `child.py` and `process.py`)."""
 
 import importlib.util
-import json
-import subprocess
-import sys
-import threading
+import re
 import warnings
-import weakref
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contracts.errors import BackendError, BackendMissing
+from contracts.errors import BackendError, BackendMissing, UnknownName
 
-from . import child
 from .base import Matrix, ScaledDetector
+from .child import SEED
+from .process import Lease, Model, probe_scores
 
 NEIGHBOURS = 10
-SEED = 7
-"""Fixed: the same baseline must give the same scores."""
-
 JITTER = 0.3
 """Scaled units: a third of the smallest credible standard deviation."""
 
-_SATURATES = "saturates: a feature at 6 sd and at 100 sd score the same, so it misses the loudest floods (prefer 'knn')"
-_BATCH = f"recomputes its distribution with every batch, and {_SATURATES}"
-CAUTIONS: Mapping[str, str] = {"ECOD": _BATCH, "COPOD": _BATCH, "HBOS": _SATURATES, "IForest": _SATURATES}
+SATURATES = "saturates: a feature at 8 sd and at 80 sd score much the same, so it misses the loudest floods (prefer 'knn')"
+BATCH = "scores a window differently in another batch (prefer 'knn')"
+SATURATING = frozenset({"ECOD", "COPOD", "HBOS", "IForest"})
+_PROBED_ROWS = 64
+_CLASS = re.compile(r"^class (\w+)\(BaseDetector\)", re.MULTILINE)
 
 
 class PyodDetector(ScaledDetector):
     """One PyOD class on scaled rows. PyOD's own labels and `contamination` are not used: the threshold is ours."""
 
-    minimum_threshold = 3.0
-
     def __init__(self, model: str, **settings: Any) -> None:
         super().__init__()
-        if model in CAUTIONS:
-            warnings.warn(f"PyOD's {model} {CAUTIONS[model]}", stacklevel=3)
+        if model in SATURATING:
+            warnings.warn(f"PyOD's {model} {SATURATES}", stacklevel=3)
+        if model == "KNN":  # distances between rows in standard deviations
+            self.minimum_threshold = 3.0
+        else:
+            self.minimum_threshold, self.lowest = None, 0.0
         self._name = model
         self._settings = settings
-        self._child: _Child | None = None
+        self._lease: Lease | None = None
+        self._ready: Model | None = None
+        self._probed = False
 
     def prepare(self) -> None:
-        """Start the process now, so that the import is done when `learn` comes. Returns at once."""
-        if self._child is None:
-            self._child = _Child(self._name, self._settings)
+        """Start the process and the import now, so that they are done when `learn` comes. Returns at once."""
+        if self._lease is None:
+            self._lease = Lease()
+            self._ready = Model(self._lease, self._name, self._settings)
 
     def close(self) -> None:
-        """End the process; the detector is of no use afterwards."""
-        if self._child is not None:
-            self._child.close()
+        """Give the process back; the detector is of no use afterwards."""
+        if self._lease is not None:
+            self._lease.close()
 
-    def _fit(self, rows: Matrix) -> None:
-        if "n_neighbors" in self._settings:
-            neighbours = max(1, min(NEIGHBOURS, len(rows) // 3))
-            if neighbours != self._settings["n_neighbors"]:
-                self._settings["n_neighbors"] = neighbours
-                self.close()
-                self._child = None
+    def _fit(self, rows: Matrix) -> Model:
         self.prepare()
-        self._ask(b"F", rows if self._name == "KNN" else _jittered(rows))
+        model = self._model(len(rows))
+        model.fit(rows if self._name == "KNN" else _jittered(rows))
+        if not self._probed and self._name not in SATURATING:
+            self._probed = True
+            self._probe(model, rows)
+        return model
 
-    def _score(self, rows: Matrix) -> Matrix:
-        return self._ask(b"S", rows)
-
-    def _ask(self, kind: bytes, rows: Matrix) -> Matrix:
-        if self._child is None:
+    def _score(self, fitted: Any, rows: Matrix) -> Matrix:
+        if self._lease is None or not isinstance(fitted, Model):
             raise BackendError(f"the detector {self._name} has no process", fix="call learn first")
-        return self._child.ask(kind, rows)
+        return fitted.score(rows)
 
+    def _model(self, rows: int) -> Model:
+        """The prepared one for the first fit, others for the types after it; fewer neighbours for few rows."""
+        assert self._lease is not None  # noqa: S101 - prepared before
+        settings = dict(self._settings)
+        if "n_neighbors" in settings:
+            settings["n_neighbors"] = max(1, min(NEIGHBOURS, rows // 3))
+        ready, self._ready = self._ready, None
+        if ready is not None and settings == self._settings:
+            return ready
+        return Model(self._lease, self._name, settings)
 
-class _Child:
-    """The process of one model. One request at a time, from any thread."""
-
-    def __init__(self, model: str, settings: Mapping[str, Any]) -> None:
-        if importlib.util.find_spec("pyod") is None:
-            raise BackendMissing(model.lower(), package="pyod")
-        self._model = model
-        self._lock = threading.Lock()
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, a name from our own table
-            [sys.executable, "-m", child.__name__, model, json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the stack, which closes us in its turn
-        )
-        self._end = weakref.finalize(self, _end, self._process)
-
-    def ask(self, kind: bytes, rows: Matrix) -> Matrix:
-        """Send a request, wait for the answer. Raises BackendError if the process failed or is gone."""
-        with self._lock:
-            try:
-                assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018 - pipes
-                child.write_frame(self._process.stdin, kind, child.pack(rows))
-                answer = child.read_frame(self._process.stdout)
-            except (OSError, ValueError):
-                answer = None
-        if answer is None:
-            raise BackendError(
-                f"the process of the detector {self._model} is gone",
-                fix="start again, or use the detector 'robust'",
-            )
-        if answer[0] == b"E":
-            raise BackendError(
-                f"the detector {self._model} failed: {answer[1].decode()}", fix="use the detector 'robust'"
-            )
-        return child.unpack(answer[1])
-
-    def close(self) -> None:
-        self._end()
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Close its input, which ends it; do not wait for an import that is under way."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    process.kill()
-    process.wait()
+    def _probe(self, model: Model, rows: Matrix) -> None:
+        """Measure what is not known of a class, and warn."""
+        if self._name in ("KNN", "PCA"):
+            return
+        saturates, batch = probe_scores(model, rows[:_PROBED_ROWS])
+        for told in (SATURATES if saturates else "", BATCH if batch else ""):
+            if told:
+                warnings.warn(f"PyOD's {self._name} {told}", stacklevel=2)
 
 
 def _jittered(rows: Matrix) -> Matrix:
@@ -126,13 +96,31 @@ def _jittered(rows: Matrix) -> Matrix:
     return np.asarray(rows + noise, dtype=np.float64)
 
 
+def any_class(name: str) -> Callable[[], PyodDetector]:
+    """What makes a detector of the PyOD class `name`, without importing PyOD. Raises UnknownName, BackendMissing."""
+    if name not in pyod_classes():
+        raise UnknownName("PyOD class", name, sorted(pyod_classes()))
+    return knn if name == "KNN" else partial(PyodDetector, name)
+
+
+@cache
+def pyod_classes() -> frozenset[str]:
+    """The detectors that the installed PyOD has, read from its files: its import takes seconds."""
+    spec = importlib.util.find_spec("pyod")
+    if spec is None or not spec.submodule_search_locations:
+        raise BackendMissing("pyod", package="pyod")
+    files = Path(next(iter(spec.submodule_search_locations)), "models").glob("[a-z]*.py")
+    found = [(file.stem, name) for file in files for name in _CLASS.findall(file.read_text("utf-8"))]
+    return frozenset(name for stem, name in found if name.lower() == stem)
+
+
 def knn() -> PyodDetector:
     """Mean distance to the ten nearest clean windows: keeps the magnitude, row by row. The default."""
     return PyodDetector("KNN", method="mean", n_neighbors=NEIGHBOURS)
 
 
 def pca() -> PyodDetector:
-    return PyodDetector("PCA", random_state=SEED)
+    return PyodDetector("PCA")
 
 
 def ecod() -> PyodDetector:
@@ -148,4 +136,4 @@ def hbos() -> PyodDetector:
 
 
 def iforest() -> PyodDetector:
-    return PyodDetector("IForest", random_state=SEED)
+    return PyodDetector("IForest")

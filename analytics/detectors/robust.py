@@ -1,5 +1,7 @@
 """Robust z: the largest scaled feature. Needs no PyOD, is fitted in a millisecond, and explains itself."""
 
+from typing import Any
+
 import numpy as np
 
 from .base import Matrix, ScaledDetector
@@ -11,5 +13,6 @@ class RobustDetector(ScaledDetector):
     def _fit(self, rows: Matrix) -> None:
         """The scale is all there is to learn."""
 
-    def _score(self, rows: Matrix) -> Matrix:
+    def _score(self, fitted: Any, rows: Matrix) -> Matrix:
+        _ = fitted
         return np.asarray(np.max(rows, axis=1), dtype=np.float64)

@@ -1,9 +1,9 @@
 """Counts what is really stored, by reading it back. Blocking: call from a thread."""
 
-import gzip
 import json
 from typing import Any
 
+from .archive import ObjectArchive
 from .session import translated
 
 
@@ -14,15 +14,9 @@ def count_items(dynamodb: Any, table: str) -> int:
     return sum(int(page["Count"]) for page in pages)
 
 
-@translated
-def count_archive(s3: Any, bucket: str) -> int:
-    """Records in all objects of the bucket: every object is read, unpacked, and every line parsed."""
-    records = 0
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for entry in page.get("Contents", []):
-            body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
-            records += sum(1 for line in gzip.decompress(body).splitlines() if json.loads(line) is not None)
-    return records
+def count_archive(archive: ObjectArchive) -> int:
+    """Records in all objects of the archive: every object is read, unpacked, and every line parsed."""
+    return sum(len(archive.read_now(key)) for key in archive.keys_now())
 
 
 @translated

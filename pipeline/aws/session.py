@@ -1,13 +1,21 @@
 """The one place that makes boto3 clients, and the one that turns botocore's errors into ours."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from contracts.errors import Terminal, Transient
@@ -25,9 +33,11 @@ AWS_BACKENDS = Registry(
         "localstack": Backend(
             "pipeline.aws.session:localstack_client",
             package="localstack-client",
-            capabilities=frozenset({"emulator"}),
+            capabilities=frozenset({"emulator", "sns-firehose"}),
         ),
-        "aws": Backend("pipeline.aws.session:real_client", capabilities=frozenset({"iot-rules", "real"})),
+        "aws": Backend(
+            "pipeline.aws.session:real_client", capabilities=frozenset({"iot-rules", "real", "sns-firehose"})
+        ),
     },
 )
 
@@ -55,12 +65,47 @@ RETRYABLE = frozenset(
 
 _CREDENTIALS = frozenset(
     {
-        "AccessDenied",
-        "AccessDeniedException",
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
+        "AuthFailure",
         "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
     }
+)
+"""Who asks is not known (AWS, "Common errors")."""
+
+_CREDENTIALS_FIX = (
+    "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, `aws sts get-caller-identity`) and the clock"
+)
+
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "403"})
+
+_MISSING = frozenset(
+    {
+        "404",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NoSuchBucket",
+        "NotFound",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
+"""The resource that a request names does not exist."""
+
+
+_SERVICE_VARIABLES = {"dynamodbstreams": "DYNAMODB_STREAMS", "iot-data": "IOT_DATA_PLANE"}
+"""Services whose variable is not just their name in capitals."""
+
+
+_MENDS = (
+    (_CREDENTIALS, _CREDENTIALS_FIX),
+    (_DENIED, "allow it in the policy of the user or role (OperatorPolicy in pipeline/aws/template.yaml)"),
+    (_MISSING, "it is not there: make it with `thingstorm deploy`, or start the stack again"),
 )
 
 
@@ -77,22 +122,34 @@ def embedded_client(service: str, *, endpoint: str, region: str) -> Any:
         region_name=region,
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
-        config=Config(
-            parameter_validation=False,
-            max_pool_connections=50,
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"total_max_attempts": 2},
-            **options,
-        ),
+        config=_config(parameter_validation=False, **options),
     )
 
 
 def localstack_client(service: str, *, endpoint: str, region: str) -> Any:
-    """A client of LocalStack, by localstack-client; its own variables choose another endpoint."""
+    """A client of LocalStack, by localstack-client, which without an endpoint looks at `LOCALSTACK_HOST`.
+
+    AWS's service-specific variables win (`AWS_ENDPOINT_URL_DYNAMODB`, SDKs and tools reference guide): LocalStack outside
+    of Docker has no DynamoDB, and then another emulator's may take its place.
+    """
     from localstack_client.session import Session  # noqa: PLC0415 - only this backend needs it
 
-    return Session(region_name=region).client(service, **({"endpoint_url": endpoint} if endpoint else {}))
+    own = os.environ.get(f"AWS_ENDPOINT_URL_{_SERVICE_VARIABLES.get(service, service.upper())}")
+    if own:
+        return embedded_client(service, endpoint=own, region=region)
+    host = urlsplit(endpoint).netloc or None
+    return Session(region_name=region, localstack_host=host).client(service, config=_config())
+
+
+def _config(**options: Any) -> Config:
+    """What clients of emulators have in common."""
+    return Config(
+        max_pool_connections=50,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": 2},
+        **options,
+    )
 
 
 def real_client(service: str, *, endpoint: str, region: str) -> Any:
@@ -107,33 +164,52 @@ class ClientFactory:
 
     def __init__(self, *, backend: str, endpoint: str = "", region: str = "us-east-1") -> None:
         self._make: Callable[..., Any] = AWS_BACKENDS.load(backend)
+        self.capabilities = AWS_BACKENDS.get(backend).capabilities
         self._endpoint = endpoint
-        self._region = region
+        self.region = region
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """The client of a service (`sqs`, `dynamodbstreams`, ...)."""
         if service not in self._clients:
-            self._clients[service] = self._make(service, endpoint=self._endpoint, region=self._region)
+            client = self._make(service, endpoint=self._endpoint, region=self.region)
+            client.meta.events.register("after-call", _name_service)
+            self._clients[service] = client
         return self._clients[service]
 
 
+def _name_service(model: Any, parsed: Any, **_: Any) -> None:
+    """Botocore's errors know their operation, not their service: it is noted where they are made of."""
+    if isinstance(parsed, dict):
+        parsed.setdefault("ResponseMetadata", {})["Service"] = model.service_model.service_id
+
+
 def translate(error: BotoCoreError | ClientError) -> Transient | Terminal:
-    """Ours for theirs: Transient where trying again may help, Terminal where it cannot."""
+    """Ours for theirs: Transient where trying again may help, Terminal where not. Names service and mend."""
+    if isinstance(error, ClientError):
+        return _translate_answer(error)
     if isinstance(error, BotoConnectionError | HTTPClientError):
-        return Transient(f"AWS cannot be reached: {error}", fix="is the endpoint up and the network there?")
-    if not isinstance(error, ClientError):
-        return Terminal(f"the AWS client cannot work: {error}", fix="check the credentials and the region")
+        return Transient(
+            f"AWS cannot be reached: {error}",
+            fix="see that the service at that address runs (aws.endpoint), and the network to it",
+        )
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return Terminal(f"AWS: {error}", fix=_CREDENTIALS_FIX)
+    return Terminal(f"the AWS client cannot work: {error}", fix="check the credentials and the region")
+
+
+def _translate_answer(error: ClientError) -> Transient | Terminal:
     told: Mapping[str, Any] = error.response.get("Error", {})
-    code, operation = str(told.get("Code", "")), error.operation_name
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-    what = f"{operation} failed: {code}: {told.get('Message', '')}"
-    if code in _CREDENTIALS:
-        return Terminal(what, fix="check the credentials and the policy of the role")
+    about: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
+    code, status = str(told.get("Code", "")), int(about.get("HTTPStatusCode", 400))
+    what = f"{about.get('Service', 'AWS')}: {error.operation_name} failed: {code}: {told.get('Message', '')}"
+    for codes, fix in _MENDS:
+        if code in codes:
+            return Terminal(what, fix=fix)
     if status >= 500 or code in RETRYABLE:
         return Transient(what, fix="it is tried again", retry_after=0.1)
     return Terminal(
-        what, fix="check that the resource exists and has the expected shape: `thingstorm doctor`"
+        what, fix="check that the resource has the shape of pipeline/aws/template.yaml: `thingstorm doctor`"
     )
 
 

@@ -40,8 +40,15 @@ def test_every_thingstorm_command_of_the_pages_runs(up: Running, tmp_path: Path)
     asked = [line for line in sorted(found) if not line.startswith(RUN_ELSEWHERE) and "COMMAND" not in line]
     assert len(asked) >= 4
     for line in asked:
-        finished = thingstorm(*shlex.split(line)[1:], "--api", up.addresses["api"], cwd=tmp_path, within=30)
+        finished = thingstorm(*shlex.split(line)[1:], *_aimed(line, up), cwd=tmp_path, within=30)
         assert finished.code == 0, f"{line}: {finished.err}"
+
+
+def _aimed(line: str, up: Running) -> list[str]:
+    """The flags that aim a command at the stack of this test."""
+    if not line.startswith("thingstorm deploy"):
+        return ["--api", up.addresses["api"]]
+    return [] if "--backend aws" in line else ["--set", f"aws.endpoint={up.addresses['aws']}"]
 
 
 def test_every_compose_command_of_the_pages_is_one_that_the_compose_tests_run() -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from contracts.messages import SECOND, Change, Incident, Verdict
 from contracts.streams import BatchStream
 from pipeline.aws import audit
 from pipeline.aws.alerts import SnsAlerts
+from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, provision
 from pipeline.changes import ChangeReader
+from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
 from pipeline.ingest import make_handler
 from pipeline.worker import Worker, queue_depth
@@ -258,9 +261,19 @@ async def test_what_the_stream_has_forgotten_is_scanned_for(provisioned: Aws) ->
     assert sorted(change.sequence for change in streamed) == sorted(change.sequence for change in seen)
 
 
-def delivery(aws: Aws, **options: Any) -> DeliveryStream:
+def delivery(
+    aws: Aws, *, buffer_bytes: int = 5 * 1024 * 1024, buffer_seconds: float = 60, **options: Any
+) -> DeliveryStream:
+    settings = replace(
+        settings_from(aws.resources.delivery), buffer_bytes=buffer_bytes, buffer_seconds=buffer_seconds
+    )
     return DeliveryStream(
-        "archive", s3=aws.client("s3"), bucket=aws.resources.bucket, clock=SystemClock(), **options
+        "archive",
+        s3=aws.client("s3"),
+        bucket=aws.resources.bucket,
+        clock=SystemClock(),
+        settings=settings,
+        **options,
     )
 
 
@@ -290,9 +303,12 @@ async def test_records_are_archived_by_size_by_time_and_at_the_stop(provisioned:
     assert sum(map(len, found.values())) == 32
     moment = time.strftime("year=%Y/month=%m/day=%d/hour=%H", time.gmtime())
     assert all(
-        re.fullmatch(rf"telemetry/{moment}/archive-[\d-]+-[0-9a-f]+\.ndjson\.gz", key) for key in found
+        re.fullmatch(rf"telemetry/{moment}/archive-1-[\d-]+-[0-9a-f-]+\.ndjson\.gz", key) for key in found
     )
-    assert audit.count_archive(provisioned.client("s3"), provisioned.resources.bucket) == 32
+    archive = ObjectArchive(
+        provisioned.client("s3"), provisioned.resources.bucket, provisioned.resources.delivery
+    )
+    assert audit.count_archive(archive) == 32
 
 
 async def test_what_a_killed_process_had_taken_the_next_one_delivers(

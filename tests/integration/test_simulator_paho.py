@@ -17,7 +17,7 @@ from ports import free_port
 from contracts.clock import SystemClock
 from contracts.errors import BackendError
 from contracts.messages import SECOND
-from simulator import fleet, player
+from simulator import fleet, roster
 from simulator.device import Reading
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario, load
@@ -125,7 +125,7 @@ async def test_a_scenario_reaches_the_broker_message_by_message() -> None:
 async def test_a_kicked_and_refused_device_keeps_trying_and_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(player, "BACKOFF", SECOND // 4)
+    monkeypatch.setattr(roster, "BACKOFF", SECOND // 4)
     async with broker() as (one, port):
         simulator = Simulator(
             wall(duration=60 * SECOND, timeline=()), host="127.0.0.1", port=port, clock=SystemClock()
@@ -173,7 +173,7 @@ async def relay(port: int, to: int) -> AsyncIterator[None]:
 async def test_when_the_broker_goes_away_the_fleet_waits_and_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(player, "BACKOFF", SECOND // 4)
+    monkeypatch.setattr(roster, "BACKOFF", SECOND // 4)
     port = free_port()
     scenario = wall(duration=60 * SECOND, timeline=())
     simulator = Simulator(scenario, host="localhost", port=port, clock=SystemClock())

@@ -1,108 +1,50 @@
-"""The check list that every detector passes, and what it refuses."""
+"""What detectors refuse and warn of, types with a model of their own, the shared process, the frozen distributions.
 
-import json
+The check list that every detector passes is in tests/contract/test_detectors.py.
+"""
+
+import gc
+import warnings
 
 import numpy as np
+import psutil
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from analytics.detectors import DETECTORS, ScaledDetector, make_detector
+from analytics.detectors import DETECTORS, check_detector, make_detector
 from analytics.detectors.base import CleanRows, clean_rows
+from analytics.detectors.frozen import FrozenTails
+from analytics.detectors.process import Lease, Model
+from analytics.detectors.types import MIN_TYPE_ROWS, types_that_differ
 from analytics.features import SCORED
-from contracts.errors import NotReady, Terminal, UnknownName
+from contracts.errors import BackendError, NotReady, Terminal, UnknownName
 from contracts.messages import SECOND, Window
 
 NAMES = [feature.name for feature in SCORED]
 
 
-def _window(values: dict[str, float], end: int = 0, device: str = "d") -> Window:
-    return Window(device, "meter", end - 5 * SECOND, end, values)
+def _window(values: dict[str, float], end: int = 0, of: str = "meter") -> Window:
+    return Window("d", of, end - 5 * SECOND, end, values)
 
 
-def _clean(count: int = 300, seed: int = 1) -> list[Window]:
+def _clean(count: int = 300, seed: int = 1, of: str = "meter", wide: float = 1.0) -> list[Window]:
     rng = np.random.default_rng(seed)
     rows = np.zeros((count, len(NAMES)))
-    rows[:, NAMES.index("rate_excess")] = rng.normal(0, 1, count)
+    rows[:, NAMES.index("rate_excess")] = rng.normal(0, wide, count)
     rows[:, NAMES.index("size_excess")] = rng.normal(0, 0.03, count)
     return [
-        _window(dict(zip(NAMES, row, strict=True)), end=n // 10 * SECOND)
+        _window(dict(zip(NAMES, row, strict=True)), n // 10 * SECOND, of)
         for n, row in enumerate(rows.tolist())
     ]
 
 
-def _quiet(**changes: float) -> Window:
-    return _window({**dict.fromkeys(NAMES, 0.0), **changes})
+def _quiet(of: str = "meter", **changes: float) -> Window:
+    return _window({**dict.fromkeys(NAMES, 0.0), **changes}, of=of)
 
 
-@pytest.fixture(scope="module", params=["robust", "knn"])
-def detector(request: pytest.FixtureRequest) -> ScaledDetector:
-    made = make_detector(request.param)
+def test_no_windows_no_scores() -> None:
+    made = make_detector("robust")
     made.learn(_clean())
-    return made
-
-
-def test_a_row_scores_the_same_alone_and_in_any_batch(detector: ScaledDetector) -> None:
-    windows = [*_clean(40, seed=2), _quiet(rate_excess=50.0)]
-    alone = [detector.score([window])[0] for window in windows]
-    assert detector.score(windows) == pytest.approx(alone)
-    assert detector.score([_quiet(novel=4.0)] * 100 + windows)[100:] == pytest.approx(alone)
-
-
-def test_features_that_never_varied_still_count(detector: ScaledDetector) -> None:
-    for name in ("novel", "authorization", "authentication", "throttled", "novel_slow"):
-        assert detector.score([_quiet(**{name: 6.0})])[0] > detector.threshold
-
-
-def test_one_feature_moved_further_never_scores_lower(detector: ScaledDetector) -> None:
-    for name in NAMES:
-        values = [4.0, 6.0, 10.0, 30.0, 100.0, 300.0]
-        scores = detector.score([_quiet(**{name: value}) for value in values])
-        assert scores == sorted(scores)
-        assert scores[-1] > 5 * scores[0]
-
-
-@settings(max_examples=50, deadline=None)
-@given(name=st.sampled_from(NAMES), low=st.floats(4.0, 200.0), more=st.floats(0.0, 500.0))
-def test_magnitude_is_kept(detector: ScaledDetector, name: str, low: float, more: float) -> None:
-    first, second = detector.score([_quiet(**{name: low}), _quiet(**{name: low + more})])
-    assert second >= first
-
-
-def test_the_order_of_features_does_not_matter(detector: ScaledDetector) -> None:
-    window = _quiet(rate_excess=7.0, novel=2.0)
-    turned = _window(dict(reversed(list(window.features.items()))))
-    assert detector.score([turned]) == detector.score([window])
-
-
-def test_clean_windows_stay_below_the_threshold_and_silence_is_no_attack(detector: ScaledDetector) -> None:
-    assert max(detector.score(_clean(500, seed=3))) <= detector.threshold
-    assert detector.score([_quiet(rate_excess=-30.0, size_excess=-5.0)])[0] <= detector.threshold
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_value_that_is_not_finite_is_refused(detector: ScaledDetector, value: float) -> None:
-    with pytest.raises(Terminal, match="finite"):
-        detector.score([_quiet(rate_excess=value)])
-
-
-def test_a_missing_feature_is_refused(detector: ScaledDetector) -> None:
-    with pytest.raises(Terminal, match="novel"):
-        detector.score([_window({name: 0.0 for name in NAMES if name != "novel"})])
-
-
-def test_a_refit_from_the_stored_baseline_gives_equal_scores(detector: ScaledDetector) -> None:
-    assert detector.clean is not None
-    stored = json.loads(json.dumps(detector.clean.records()))
-    again = make_detector("knn" if type(detector).__name__ == "PyodDetector" else "robust")
-    again.refit(CleanRows.of_records(stored))
-    windows = [*_clean(20, seed=4), _quiet(rate_excess=9.0, throttled=3.0)]
-    assert again.score(windows) == detector.score(windows)
-    assert again.threshold == detector.threshold
-
-
-def test_no_windows_no_scores(detector: ScaledDetector) -> None:
-    assert detector.score([]) == []
+    assert made.score([]) == []
 
 
 @pytest.mark.parametrize("name", ["robust", "knn"])
@@ -122,7 +64,7 @@ def test_a_baseline_of_other_features_is_refused() -> None:
 
 def test_training_is_thinned_evenly() -> None:
     rows = clean_rows(_clean(13_000))
-    assert len(rows.rows) == 6000
+    assert len(rows.rows) == len(rows.types) == 6000
     assert rows.ends[0] == 0
     assert rows.ends[-1] == 1299 * SECOND
 
@@ -131,6 +73,10 @@ def test_an_unknown_detector_names_the_known_ones() -> None:
     with pytest.raises(UnknownName) as caught:
         make_detector("knnn")
     assert "did you mean 'knn'" in caught.value.fix
+    with pytest.raises(UnknownName) as caught:
+        check_detector("pyod:LOFF")
+    assert "did you mean 'LOF'" in caught.value.fix
+    check_detector("pyod:MCD")
 
 
 @pytest.mark.parametrize("name", ["ecod", "copod", "hbos", "iforest"])
@@ -140,7 +86,96 @@ def test_saturating_models_warn(name: str) -> None:
         make_detector(name)
 
 
-def test_pca_survives_features_that_never_vary() -> None:
-    made = make_detector("pca")
-    made.learn(_clean())
-    assert made.score([_quiet(novel=6.0)])[0] > made.threshold
+def test_what_is_not_known_of_a_class_is_measured() -> None:
+    lof = make_detector("pyod:LOF")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lof.learn(_clean())
+    saturating = make_detector("pyod:OCSVM")
+    with pytest.warns(UserWarning, match="OCSVM saturates"):
+        saturating.learn(_clean())
+    batch = make_detector("pyod:CD")
+    with pytest.warns(UserWarning, match="in another batch"):
+        batch.learn(_clean())
+    for made in (lof, saturating, batch):
+        made.close()
+
+
+def test_a_class_that_cannot_be_made_says_so_and_leaves_the_others_alone() -> None:
+    lease = Lease()
+    good, bad = Model(lease, "KNN", {}), Model(lease, "NoSuchModel", {})
+    rows = np.random.default_rng(1).normal(size=(50, 3))
+    with pytest.raises(BackendError, match="NoSuchModel failed: ModuleNotFoundError"):
+        bad.fit(rows)
+    good.fit(rows)
+    assert good.score(rows).shape == (50,)
+    lease.close()
+
+
+def test_the_process_is_shared_and_ends_with_its_last_user() -> None:
+    gc.collect()
+    before = {one.pid for one in psutil.Process().children()}
+    first, second = Lease(), Lease()
+    (pid,) = {one.pid for one in psutil.Process().children()} - before
+    first.close()
+    first.close()
+    assert psutil.pid_exists(pid)
+    second.close()
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_process_that_was_killed_is_told_and_replaced() -> None:
+    made = make_detector("knn")
+    made.learn(_clean(60))
+    gc.collect()
+    (child,) = [one for one in psutil.Process().children() if "analytics.detectors.child" in one.cmdline()]
+    child.kill()
+    child.wait()
+    with pytest.raises(BackendError, match="is gone"):
+        made.score([_quiet()])
+    again = make_detector("knn")
+    again.learn(_clean(60))
+    assert again.score([_quiet(rate_excess=30.0)])[0] > again.threshold
+    made.close()
+    again.close()
+
+
+@pytest.mark.parametrize("name", ["ECOD", "COPOD"])
+def test_frozen_distributions_score_a_row_as_if_it_came_alone(name: str) -> None:
+    model = pytest.importorskip(f"pyod.models.{name.lower()}")
+    rng = np.random.default_rng(3)
+    rows = np.column_stack([rng.exponential(size=400), -rng.exponential(size=400)])
+    fitted = getattr(model, name)()
+    fitted.fit(rows)
+    frozen = FrozenTails(rows, both=name == "COPOD")
+    probe = np.array([[0.2, -0.1], [2.0, -3.0], [-1.0, 1.0], [9.0, -9.0]])
+    alone = [fitted.decision_function(row[None, :])[0] for row in probe]
+    assert frozen.decision_function(probe) == pytest.approx(alone)
+    assert frozen.decision_function(probe[:2]) == pytest.approx(alone[:2])
+    together = fitted.decision_function(np.tile(probe[3], (2000, 1)))[-1]
+    assert together < 0.7 * alone[3], "what freezing is for"
+
+
+def test_a_type_that_differs_has_a_model_of_its_own_and_a_common_threshold() -> None:
+    calm, wild = _clean(600, seed=1, of="meter"), _clean(600, seed=2, of="pump", wide=4.0)
+    made = make_detector("robust")
+    made.learn(calm + wild)
+    assert set(made.own_models) == {"meter", "pump"}
+    for_meter, for_pump, for_stranger = made.score(
+        [_quiet(of, rate_excess=12.0) for of in ("meter", "pump", "new")]
+    )
+    assert for_pump < made.threshold < for_meter, "12 sd of a meter, 3 of a pump"
+    assert for_pump < for_stranger < for_meter
+    again = make_detector("robust")
+    assert made.clean is not None
+    again.refit(CleanRows.of_records(made.clean.records()))
+    assert again.score(calm + wild) == made.score(calm + wild)
+
+
+def test_types_alike_or_too_small_share_one_model() -> None:
+    made = make_detector("robust")
+    made.learn(_clean(600, seed=1, of="meter") + _clean(600, seed=2, of="pump"))
+    assert made.own_models == ()
+    rows = np.vstack([np.zeros((900, 2)), np.full((MIN_TYPE_ROWS - 1, 2), 50.0)])
+    assert "b" not in types_that_differ(["a"] * 900 + ["b"] * (MIN_TYPE_ROWS - 1), rows)
+    assert types_that_differ([], rows[:0]) == {}

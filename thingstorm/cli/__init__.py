@@ -10,7 +10,7 @@ import typer
 
 import thingstorm
 from contracts.errors import ThingstormError
-from thingstorm.cli import ask, bench, operate, play, record, replay, serve, shrink, up
+from thingstorm.cli import ask, bench, deploy, operate, play, record, replay, serve, shrink, up
 
 app = typer.Typer(
     name="thingstorm",
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for module in (play, replay, record, shrink, up, serve, ask, operate, bench):
+for module in (play, replay, record, shrink, up, serve, deploy, ask, operate, bench):
     module.register(app)
 
 

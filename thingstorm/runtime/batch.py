@@ -2,15 +2,16 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import anyio
 
+from analytics.detectors.process import keep
 from contracts.clock import ScaledClock, SystemClock
 from contracts.errors import ConfigError
 from contracts.ports import Emit
@@ -27,6 +28,8 @@ from thingstorm.runtime.signals import stop_on_signal
 
 PathName: TypeAlias = Literal["aws", "direct"]
 ClockName: TypeAlias = Literal["wall", "virtual"]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,18 @@ def play_apart(jobs: Sequence[Job], config: Config, *, processes: int | None = N
 
     Raises the first failure; what has not begun by then is left.
     """
+    yield from each_apart(jobs, partial(play_alone, config=config), processes=processes)
+
+
+def each_apart(
+    jobs: Sequence[Given], work: Callable[[Given], Made], *, processes: int | None = None
+) -> Iterator[Made]:
+    """What `work` makes of each job, in processes, as it comes. Raises the first failure; the rest is left."""
     count = min(processes or len(os.sched_getaffinity(0)), len(jobs))
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=keep)
     try:
-        under_way: list[Future[Outcome]] = [pool.submit(play_alone, job, config) for job in jobs]
+        under_way: list[Future[Made]] = [pool.submit(work, job) for job in jobs]
         for future in as_completed(under_way):
             yield future.result()
     finally:

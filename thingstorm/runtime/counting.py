@@ -142,7 +142,7 @@ def _stored(cloud: Cloud) -> int:
 
 
 def _archived(cloud: Cloud) -> int:
-    return audit.count_archive(cloud.factory.client("s3"), cloud.resources.bucket)
+    return audit.count_archive(cloud.archive())
 
 
 def _dead_letters(cloud: Cloud) -> int:

@@ -5,7 +5,7 @@ The whole stack in one process and every stage as a process of its own are made 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions
 from pipeline.aws.alerts import SnsAlerts
+from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, Resources
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
+from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
 from pipeline.ingest import make_handler
 from pipeline.router import Router
@@ -75,6 +77,10 @@ class Cloud:
     factory: ClientFactory
     resources: Resources
     clock: Clock
+
+    def archive(self) -> ObjectArchive:
+        """The objects that the delivery stream wrote."""
+        return ObjectArchive(self.factory.client("s3"), self.resources.bucket, self.resources.delivery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +254,19 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
 
 
 def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
-    pipeline = cloud.config.pipeline
+    """The template's delivery stream, with the buffering of the configuration."""
+    pipeline, resources = cloud.config.pipeline, cloud.resources
+    settings = replace(
+        settings_from(resources.delivery),
+        buffer_bytes=pipeline.archive_bytes,
+        buffer_seconds=pipeline.archive_seconds,
+    )
     return DeliveryStream(
         "archive",
         s3=cloud.factory.client("s3"),
-        bucket=cloud.resources.bucket,
+        bucket=resources.bucket,
         clock=cloud.clock,
-        buffer_bytes=pipeline.archive_bytes,
-        buffer_seconds=pipeline.archive_seconds,
+        settings=settings,
         journal=journal,
     )
 
