@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,12 +34,13 @@ class Poison(Exception):
 
 @dataclass(frozen=True)
 class Update:
-    """Set attributes of a device, unless a newer `guard` is stored already."""
+    """Set attributes of a device, unless a newer `guard` is stored already. `source` is the message it comes from."""
 
     device_id: str
     guard: str
     at: int
     values: Mapping[str, Any]
+    source: str = field(default="", compare=False)
 
 
 @dataclass
@@ -48,9 +50,19 @@ class Writes:
     puts: dict[str, dict[tuple[str, str], Item]] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    reading: str = ""  # the message that is being read
+    sources: dict[tuple[str, tuple[str, str]], list[str]] = field(default_factory=dict)
 
     def put(self, table: str, key: tuple[str, str], item: Item) -> None:
         self.puts.setdefault(table, {})[key] = item
+        self.sources.setdefault((table, key), []).append(self.reading)
+
+    def update(self, device_id: str, guard: str, at: int, values: Mapping[str, Any]) -> None:
+        self.updates.append(Update(device_id, guard, at, values, self.reading))
+
+    def refuse(self, table: str, key: tuple[str, str], reason: str) -> None:
+        """The table will never take this item: the messages that asked for it fail, and they alone."""
+        self.failures.update(dict.fromkeys(self.sources[table, key], reason))
 
 
 def plan(event: Mapping[str, Any]) -> Writes:
@@ -59,6 +71,7 @@ def plan(event: Mapping[str, Any]) -> Writes:
     for record in event["Records"]:
         lane = str(record["eventSourceARN"]).rpartition(":")[2]
         read = next((read for suffix, read in _READERS.items() if lane.endswith(suffix)), _unknown_lane)
+        writes.reading = record["messageId"]
         try:
             read(_object(record["body"]), writes)
         except Poison as error:
@@ -66,18 +79,30 @@ def plan(event: Mapping[str, Any]) -> Writes:
     return writes
 
 
+Tell = Callable[[str, str], None]
+"""Told of every message that failed: its message id, and why."""
+
+
 def make_handler(
-    dynamodb: Any, tables: Mapping[str, str]
+    dynamodb: Any, tables: Mapping[str, str], *, tell: Tell | None = None
 ) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
-    """A handler that writes through this DynamoDB client; `tables` maps our names to the account's."""
+    """A handler that writes through this DynamoDB client; `tables` maps our names to the account's.
+
+    `tell` is told of every message that failed; without one, a line of JSON is printed, as CloudWatch Logs wants it.
+    """
     known: dict[str, tuple[int, str]] = {}
+    tell = tell or _log
 
     def handle(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
         writes = plan(event)
         for table, items in writes.puts.items():
-            _batch_write(dynamodb, tables[table], list(items.values()))
+            for key, reason in _batch_write(dynamodb, tables[table], items).items():
+                writes.refuse(table, key, reason)
         for update in _worth_writing(writes.updates, known):
-            _update(dynamodb, tables["devices"], update)
+            if reason := _update(dynamodb, tables["devices"], update):
+                writes.failures[update.source] = reason
+        for name, reason in writes.failures.items():
+            tell(name, reason)
         return {"batchItemFailures": [{"itemIdentifier": name} for name in writes.failures]}
 
     return handle
@@ -98,6 +123,16 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
 
 
 _on_lambda: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
+
+
+def why_failed(lane: str, body: str) -> str:
+    """What is wrong with a message of this lane by itself; empty where nothing is (its table refused it, then)."""
+    record = {"messageId": "m", "body": body, "eventSourceARN": lane}
+    return plan({"Records": [record]}).failures.get("m", "")
+
+
+def _log(message_id: str, reason: str) -> None:
+    print(json.dumps({"level": "error", "messageId": message_id, "reason": reason}))  # noqa: T201 - Lambda's log is stdout
 
 
 def _object(body: str) -> dict[str, Any]:
@@ -147,7 +182,7 @@ def _telemetry(body: dict[str, Any], writes: Writes) -> None:
         seen["device_type"] = device_type
     if isinstance(payload, dict) and isinstance(payload.get("fw"), str):
         seen["firmware"] = payload["fw"]
-    writes.updates.append(Update(device_id, "last_seen", received_at, seen))
+    writes.update(device_id, "last_seen", received_at, seen)
 
 
 def _add_payload(item: Item, payload: Any) -> None:
@@ -193,10 +228,10 @@ def _events(body: dict[str, Any], writes: Writes) -> None:
             "source_ip": str(body.get("ipAddress", "")),
             "disconnect_reason": str(body.get("disconnectReason", "")),
         }
-        writes.updates.append(Update(device_id, "presence_at", at, values))
+        writes.update(device_id, "presence_at", at, values)
     elif kind in ("quarantined", "released"):
         values = {"quarantined": kind == "quarantined", "quarantine_reason": str(body.get("reason", ""))}
-        writes.updates.append(Update(device_id, "quarantine_at", at, values))
+        writes.update(device_id, "quarantine_at", at, values)
 
 
 def _unknown_lane(_body: dict[str, Any], _writes: Writes) -> None:
@@ -234,38 +269,86 @@ def _worth_writing(updates: Iterable[Update], known: dict[str, tuple[int, str]])
     return chosen
 
 
-def _batch_write(dynamodb: Any, table: str, items: list[Item]) -> None:
-    for first in range(0, len(items), BATCH):
-        requests = [{"PutRequest": {"Item": item}} for item in items[first : first + BATCH]]
-        for attempt in range(MAX_ATTEMPTS):
-            answer = dynamodb.batch_write_item(RequestItems={table: requests})
-            requests = answer.get("UnprocessedItems", {}).get(table, [])
-            if not requests:
-                break
-            time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 - jitter, no secret
+def _batch_write(
+    dynamodb: Any, table: str, items: Mapping[tuple[str, str], Item]
+) -> dict[tuple[str, str], str]:
+    """Write them all; those that the table will never take, with the reason. Raises TimeoutError when throttled."""
+    refused: dict[tuple[str, str], str] = {}
+    keys = list(items)
+    chunks = [keys[first : first + BATCH] for first in range(0, len(keys), BATCH)]
+    while chunks:
+        chunk = chunks.pop()
+        requests = [{"PutRequest": {"Item": items[key]}} for key in chunk]
+        reason = _persist(lambda left: _write_chunk(dynamodb, table, left), requests, dynamodb)
+        if reason and len(chunk) == 1:
+            refused[chunk[0]] = reason
+        elif reason:
+            # one bad item has the whole call refused: halves, until it is alone
+            chunks += [chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]]
+    return refused
+
+
+def _write_chunk(dynamodb: Any, table: str, requests: list[Any]) -> list[Any]:
+    answer = dynamodb.batch_write_item(RequestItems={table: requests})
+    return list(answer.get("UnprocessedItems", {}).get(table, []))
+
+
+def _persist(call: Callable[[list[Any]], list[Any]], requests: list[Any], dynamodb: Any) -> str:
+    """Call until nothing is left to do, with growing, jittered pauses; the reason if it can never be done.
+
+    Raises TimeoutError after MAX_ATTEMPTS, and whatever else the service says.
+    """
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            requests = call(requests)
+        except dynamodb.exceptions.ClientError as error:
+            told = error.response["Error"]
+            if told["Code"] in _REFUSED:
+                return f"{told['Code']}: {told.get('Message', '')}"
+            if told["Code"] not in _THROTTLED:
+                raise
         else:
-            raise TimeoutError(
-                f"{len(requests)} items of {table} are still unprocessed after {MAX_ATTEMPTS} attempts"
-            )
+            if not requests:
+                return ""
+        time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # noqa: S311 - jitter, no secret
+    raise TimeoutError(f"{len(requests)} writes are still not taken after {MAX_ATTEMPTS} attempts")
 
 
-def _update(dynamodb: Any, table: str, update: Update) -> None:
-    """UpdateItem unless a newer one was applied already."""
+_REFUSED = frozenset({"ValidationException", "SerializationException"})
+"""The request itself is wrong (an item over 400 KB, a key over 2,048 bytes, text that is no UTF-8)."""
+
+_THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "InternalServerError",
+    }
+)
+
+
+def _update(dynamodb: Any, table: str, update: Update) -> str:
+    """UpdateItem unless a newer one was applied already; the reason if the table will never take it."""
     values = {**update.values, update.guard: update.at}
     names = {f"#{place}": name for place, name in enumerate(values)}
     typed = {f":{place}": _typed(value) for place, value in enumerate(values.values())}
     guard = next(place for place, name in names.items() if name == update.guard)
-    try:
-        dynamodb.update_item(
-            TableName=table,
-            Key={"device_id": {"S": update.device_id}},
-            UpdateExpression="SET " + ", ".join(f"{place} = :{place[1:]}" for place in names),
-            ConditionExpression=f"attribute_not_exists({guard}) OR {guard} <= :{guard[1:]}",
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=typed,
-        )
-    except dynamodb.exceptions.ConditionalCheckFailedException:
-        return  # a newer event came first: it stands
+
+    def call(_: list[Any]) -> list[Any]:
+        with suppress(
+            dynamodb.exceptions.ConditionalCheckFailedException
+        ):  # a newer event came first: it stands
+            dynamodb.update_item(
+                TableName=table,
+                Key={"device_id": {"S": update.device_id}},
+                UpdateExpression="SET " + ", ".join(f"{place} = :{place[1:]}" for place in names),
+                ConditionExpression=f"attribute_not_exists({guard}) OR {guard} <= :{guard[1:]}",
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=typed,
+            )
+        return []
+
+    return _persist(call, [update], dynamodb)
 
 
 def _typed(value: Any) -> dict[str, Any]:

@@ -85,11 +85,18 @@ class MemoryQueue:
             self._ready.append(one)
 
 
-class ConditionalCheckFailedException(Exception):
+class ClientError(Exception):
+    """botocore's base of what a service says; tables in memory never raise it."""
+
+    response: Mapping[str, Any] = {"Error": {"Code": ""}}
+
+
+class ConditionalCheckFailedException(ClientError):
     """The condition of an update does not hold."""
 
 
 class _Exceptions:
+    ClientError = ClientError
     ConditionalCheckFailedException = ConditionalCheckFailedException
 
 

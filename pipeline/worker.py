@@ -1,11 +1,15 @@
 """The SQS event source mapping: polls a queue, calls the handler, deletes what succeeded.
 
 As AWS Lambda does: the event has the documented shape, a batch is deleted only after the handler returned, what
-it names in `batchItemFailures` stays and comes again after the visibility timeout, and SQS itself moves it to
-the dead-letter queue after `maxReceiveCount` receives.
+it names in `batchItemFailures` stays and comes again after the visibility timeout. After `maxReceiveCount` receives
+the message goes to the dead-letter queue: moved from here with the reason of its last failure, or by SQS itself,
+without one, where this process died before it could.
 """
 
-from collections.abc import Callable, Mapping
+import time
+import uuid
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -15,15 +19,25 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.clock import Clock
 from contracts.errors import Transient
-from contracts.messages import Nanoseconds
-from contracts.ports import Health, State
+from contracts.messages import SECOND, Nanoseconds
+from contracts.ports import Gauge, Health, State
+from contracts.trail import Trail
 
 from .aws.session import translated
+from .dead_letters import DeadLetterQueue
+from .mapping import (
+    MAX_EVENT_BYTES,
+    RECEIVE,
+    Event,
+    EventSourceMapping,
+    Sqs,
+    event_of,
+    failed_of,
+    receives,
+    size,
+)
 
-Handler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
-
-BATCH = 10
-"""Messages of one ReceiveMessage, AWS's own limit."""
+Handler = Callable[[Event, Any], Any]
 
 WAIT_SECONDS = 1
 """A long poll; it bounds how long a stop has to wait for a poller."""
@@ -32,9 +46,41 @@ BACKOFF_SECONDS = 0.5
 FAULTS_IN_A_ROW = 20
 """After 10 s in which nothing worked the failure is real, and the stack says so."""
 
+BEATS = 3
+"""Heartbeats within one visibility timeout: two may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What Lambda gives a handler beside the event, as far as handlers read it."""
+
+    function_name: str
+    invoked_function_arn: str
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: str = "128"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Always as much as Lambda allows at most: nobody here ends a handler."""
+        return 900_000
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of a batch."""
+
+    deleted: int = 0
+    failed: int = 0
+    dead: int = 0
+    crashes: int = 0
+    detail: str = ""
+
 
 class Worker:
-    """One queue's pollers as a service."""
+    """One queue's event source mapping as a service.
+
+    `reasons` is where the handler tells why a message failed, by message id; the worker takes them out again.
+    """
 
     def __init__(
         self,
@@ -45,25 +91,46 @@ class Worker:
         queue_arn: str,
         handler: Handler,
         clock: Clock,
-        pollers: int = 2,
+        mapping: EventSourceMapping | None = None,
+        dead_letters: DeadLetterQueue | None = None,
+        reasons: MutableMapping[str, str] | None = None,
+        trail: Trail | None = None,
     ) -> None:
+        """Raises ConfigError for a mapping that AWS would refuse."""
         self.name = f"worker-{lane}"
         self._sqs = sqs
         self._queue_url = queue_url
         self._queue_arn = queue_arn
         self.handler = handler
         self._clock = clock
-        self._pollers = pollers
-        self._limiter = CapacityLimiter(pollers + 1)
+        self.mapping = mapping or EventSourceMapping()
+        self.mapping.check(queue_arn)
+        self._dead_letters = dead_letters
+        self._reasons = {} if reasons is None else reasons
+        self._trail = trail or Trail(lane, capacity=0)
+        self._limiter = CapacityLimiter(self.mapping.maximum_concurrency + 2)
+        self._held: dict[int, tuple[Nanoseconds, Sequence[Sqs]]] = {}
+        self._most_held = 0
         self._state: State = "starting"
         self._detail = ""
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("received", "failed", "deleted", "retries", "crashes"), 0)
+        counters = (
+            "received",
+            "failed",
+            "deleted",
+            "dead_letters",
+            "retries",
+            "crashes",
+            "batches",
+            "heartbeats",
+        )
+        self._counters = dict.fromkeys(counters, 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as tasks:
-            for _ in range(self._pollers):
-                tasks.start_soon(self._poll_for_ever)
+            for number in range(self.mapping.maximum_concurrency):
+                tasks.start_soon(self._poll_for_ever, number)
+            tasks.start_soon(self._beat_for_ever)
             self._state = "ready"
             task_status.started()
 
@@ -74,7 +141,11 @@ class Worker:
             await anyio.sleep(0.05)
 
     def health(self) -> Health:
-        return Health(self.name, self._state, self._detail, self._last_progress, (), dict(self._counters))
+        most = self.mapping.maximum_concurrency * self.mapping.batch_size
+        gauge = Gauge(f"{self.name}.in_flight", self._in_flight(), most, self._most_held)
+        return Health(
+            self.name, self._state, self._detail, self._last_progress, (gauge,), dict(self._counters)
+        )
 
     async def pending(self) -> int:
         """Messages of the queue, waiting or in flight, as SQS counts them."""
@@ -82,11 +153,12 @@ class Worker:
             lambda: queue_depth(self._sqs, self._queue_url), limiter=self._limiter
         )
 
-    async def _poll_for_ever(self) -> None:
+    async def _poll_for_ever(self, number: int) -> None:
         faults = 0
         while True:
             try:
-                received, failed, deleted = await to_thread.run_sync(self._cycle, limiter=self._limiter)
+                if messages := await to_thread.run_sync(self._gather, limiter=self._limiter):
+                    await self._invoke(number, messages)
             except Transient as error:
                 faults += 1
                 if faults >= FAULTS_IN_A_ROW:
@@ -95,68 +167,148 @@ class Worker:
                 self._counters["retries"] += 1
                 await anyio.sleep(BACKOFF_SECONDS)
                 continue
-            faults, self._detail = 0, ""
-            if received:
-                self._last_progress = self._clock.now()
-            self._counters["received"] += received
-            self._counters["failed"] += failed
-            self._counters["deleted"] += deleted
+            faults = 0
+
+    async def _invoke(self, number: int, messages: list[Sqs]) -> None:
+        """Handle a batch and settle every message of it; held meanwhile, so that heartbeats reach it."""
+        self._held[number] = (self._clock.now(), messages)
+        self._most_held = max(self._most_held, self._in_flight())
+        self._counters["received"] += len(messages)
+        self._counters["batches"] += 1
+        bodies = [message["Body"] for message in messages]
+        self._trail.note("received", self._clock.now(), bodies)
+        try:
+            outcome = await to_thread.run_sync(self._handle_and_settle, messages, limiter=self._limiter)
+        finally:
+            del self._held[number]
+        self._trail.note("written", self._clock.now(), bodies)
+        self._counters["failed"] += outcome.failed
+        self._counters["deleted"] += outcome.deleted
+        self._counters["dead_letters"] += outcome.dead
+        self._counters["crashes"] += outcome.crashes
+        self._detail = outcome.detail
+        self._last_progress = self._clock.now()
 
     @translated
-    def _cycle(self) -> tuple[int, int, int]:
-        """Receive, handle, delete; how many were received, failed and deleted."""
+    def _gather(self) -> list[Sqs]:
+        """A batch: full, or what came until the window was over (without a window: what is there)."""
+        messages = self._receive(self.mapping.batch_size, WAIT_SECONDS)
+        window = self.mapping.batching_window
+        latest = self._clock.now() + int(window * SECOND)
+        full = len(messages) == RECEIVE
+        while messages and self._has_room(messages) and (window or full):
+            left = (latest - self._clock.now()) / SECOND
+            if left >= WAIT_SECONDS:
+                messages += self._receive(self.mapping.batch_size - len(messages), WAIT_SECONDS)
+                continue
+            # the rest of the window is less than the shortest long poll: what it brings is fetched at its end
+            time.sleep(max(0.0, left))
+            more = self._receive(self.mapping.batch_size - len(messages), 0)
+            messages += more
+            window, full = 0.0, len(more) == RECEIVE
+        return messages
+
+    def _has_room(self, messages: Sequence[Sqs]) -> bool:
+        return len(messages) < self.mapping.batch_size and sum(map(size, messages)) < MAX_EVENT_BYTES
+
+    def _receive(self, most: int, wait: int) -> list[Sqs]:
         answer = self._sqs.receive_message(
             QueueUrl=self._queue_url,
-            MaxNumberOfMessages=BATCH,
-            WaitTimeSeconds=WAIT_SECONDS,
+            MaxNumberOfMessages=min(most, RECEIVE),
+            WaitTimeSeconds=wait,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
-        messages = answer.get("Messages", [])
-        if not messages:
-            return 0, 0, 0
-        event = {"Records": [self._record(message) for message in messages]}
-        failures = {one["itemIdentifier"] for one in self._handle(event)["batchItemFailures"]}
-        done = [message for message in messages if message["MessageId"] not in failures]
-        return len(messages), len(messages) - len(done), self._delete(done)
+        return list(answer.get("Messages", []))
 
-    def _handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Call the handler; what DynamoDB would not take for now stays in the queue and is tried again."""
+    @translated
+    def _handle_and_settle(self, messages: list[Sqs]) -> _Outcome:
+        outcome = _Outcome()
+        failed = self._handle(messages, outcome)
+        done = [message for message in messages if message["MessageId"] not in failed]
+        bury = [message for message in messages if message["MessageId"] in failed and self._was_last(message)]
+        if bury and self._dead_letters is not None:
+            outcome.dead = self._dead_letters.bury(
+                [(message, failed[message["MessageId"]]) for message in bury], self._queue_arn
+            )
+            done += bury
+        outcome.failed = len(failed)
+        outcome.deleted = self._delete(done) - outcome.dead
+        return outcome
+
+    def _was_last(self, message: Sqs) -> bool:
+        most = self.mapping.max_receives
+        return self._dead_letters is not None and most is not None and receives(message) >= most
+
+    def _handle(self, messages: list[Sqs], outcome: _Outcome) -> dict[str, str]:
+        """Call the handler: which messages failed, and why. Raises Transient where the table is throttled."""
+        names = [message["MessageId"] for message in messages]
+        context = Context(self.name, self._queue_arn)
         try:
-            return self.handler(event, None)
+            answer = self.handler(event_of(messages, self._queue_arn), context)
         except TimeoutError as error:
             raise Transient(str(error), fix="the table is throttled: it is tried again") from None
         except (BotoCoreError, ClientError):
             raise  # translated by the caller
         except Exception as error:  # noqa: BLE001 - whatever a handler raises fails its batch, as on AWS Lambda
-            self._counters["crashes"] += 1
-            self._detail = f"the handler raised {type(error).__name__}: {error}"
-            names = [record["messageId"] for record in event["Records"]]
-            return {"batchItemFailures": [{"itemIdentifier": name} for name in names]}
+            return self._crashed(messages, f"the handler raised {type(error).__name__}: {error}", outcome)
+        told = {name: self._reasons.pop(name) for name in names if name in self._reasons}
+        if not self.mapping.report_batch_item_failures:
+            return {}
+        failed = failed_of(answer, names)
+        return {name: told.get(name, "the handler reported it as failed") for name in names if name in failed}
 
-    def _delete(self, messages: list[Mapping[str, Any]]) -> int:
+    def _crashed(self, messages: list[Sqs], what: str, outcome: _Outcome) -> dict[str, str]:
+        outcome.crashes += 1
+        outcome.detail = what
+        if self.mapping.bisect_on_error and len(messages) > 1:
+            middle = len(messages) // 2
+            return self._handle(messages[:middle], outcome) | self._handle(messages[middle:], outcome)
+        return {message["MessageId"]: what for message in messages}
+
+    def _delete(self, messages: Sequence[Sqs]) -> int:
         """Delete; one that could not be deleted comes again, which every write here survives."""
-        if not messages:
-            return 0
-        entries = [
-            {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)
-        ]
-        answer = self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        return len(messages) - len(answer.get("Failed", []))
+        deleted = 0
+        for first in range(0, len(messages), RECEIVE):
+            entries = _entries(messages[first : first + RECEIVE])
+            answer = self._sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            deleted += len(entries) - len(answer.get("Failed", []))
+        return deleted
 
-    def _record(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A record of the event that Lambda gives a handler for SQS."""
-        return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message.get("Attributes", {}),
-            "messageAttributes": message.get("MessageAttributes", {}),
-            "md5OfBody": message.get("MD5OfBody", ""),
-            "eventSource": "aws:sqs",
-            "eventSourceARN": self._queue_arn,
-            "awsRegion": self._queue_arn.split(":")[3],
-        }
+    def _in_flight(self) -> int:
+        return sum(len(messages) for _, messages in self._held.values())
+
+    async def _beat_for_ever(self) -> None:
+        """Keep invisible what is still being handled, so that nobody else gets it meanwhile."""
+        every = self.mapping.visibility_timeout / BEATS
+        while True:
+            await anyio.sleep(every / 2)
+            now = self._clock.now()
+            for number, (since, messages) in list(self._held.items()):
+                if now - since >= every * SECOND:
+                    self._held[number] = (now, messages)
+                    await self._beat(messages)
+
+    async def _beat(self, messages: Sequence[Sqs]) -> None:
+        try:
+            await to_thread.run_sync(self._extend, messages, limiter=self._limiter)
+            self._counters["heartbeats"] += len(messages)
+        except Transient:
+            self._counters["retries"] += 1  # the next beat is in time still
+
+    @translated
+    def _extend(self, messages: Sequence[Sqs]) -> None:
+        timeout = max(1, round(self.mapping.visibility_timeout))
+        for first in range(0, len(messages), RECEIVE):
+            entries = [
+                {**entry, "VisibilityTimeout": timeout}
+                for entry in _entries(messages[first : first + RECEIVE])
+            ]
+            self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+
+
+def _entries(messages: Sequence[Sqs]) -> list[dict[str, Any]]:
+    return [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)]
 
 
 @translated

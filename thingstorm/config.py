@@ -78,7 +78,9 @@ class PipelineConfig(_Section):
     """Rules, workers and the delivery stream."""
 
     rules: Path | None = None
-    pollers: Count = 2
+    pollers: Count = 3  # MaximumConcurrency of the telemetry lane
+    batch_size: Count = 50  # BatchSize
+    batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
 

@@ -46,6 +46,11 @@ class Emulator:
     def endpoint(self) -> str:
         return f"http://{self._host}:{self._port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the child process; 0 before there is one."""
+        return self._process.pid if self._process else 0
+
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         try:
             self._port = _free_port(self._host, self._port)
@@ -64,8 +69,7 @@ class Emulator:
         self._state = "draining"
 
     def health(self) -> Health:
-        pid = self._process.pid if self._process else 0
-        return Health(self.name, self._state, f"ministack, pid {pid}, {self.endpoint}")
+        return Health(self.name, self._state, f"ministack, pid {self.pid}, {self.endpoint}")
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment: Mapping[str, str] = {

@@ -137,21 +137,6 @@ async def test_every_message_is_stored_once_and_arrives_as_one_change(provisione
     assert all(sequences == sorted(sequences) for sequences in by_device.values())
 
 
-async def test_a_poison_message_ends_alone_in_the_dead_letter_queue(provisioned: Aws) -> None:
-    sqs, queues = provisioned.client("sqs"), provisioned.resources.queues
-    sqs.set_queue_attributes(QueueUrl=queues["telemetry"], Attributes={"VisibilityTimeout": "1"})
-    one = worker(provisioned)
-    async with supervise([one], drain_seconds=20):
-        await to_thread.run_sync(publish, provisioned, [reading(1), "{broken", reading(2)])
-        with anyio.fail_after(20):
-            while await to_thread.run_sync(queue_depth, sqs, queues["telemetry-dlq"]) == 0:
-                await anyio.sleep(0.1)
-    (dead,) = sqs.receive_message(QueueUrl=queues["telemetry-dlq"])["Messages"]
-    assert dead["Body"] == "{broken"
-    assert audit.count_items(provisioned.client("dynamodb"), provisioned.resources.tables["telemetry"]) == 2
-    assert one.health().counters["deleted"] == 2
-
-
 @pytest.mark.parametrize("newer_first", [False, True])
 async def test_an_older_event_never_overwrites_a_newer_one(provisioned: Aws, *, newer_first: bool) -> None:
     older = {"clientId": "d", "timestamp": 1_000, "eventType": "connected", "sessionIdentifier": "old"}

@@ -2,13 +2,15 @@
 
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker import packets
 from contracts.errors import BackendError, UnknownName
-from thingstorm.bench import gateway, simulator
+from thingstorm.bench import gateway, pipeline, simulator
 from thingstorm.bench import loads as bench_loads
 from thingstorm.bench.gateway_load import (
     HEAD,
@@ -100,7 +102,7 @@ def test_the_result_has_ratios_of_ours_to_each_peer_s(tmp_path: Path) -> None:
 
 
 def test_an_unknown_case_is_told() -> None:
-    for run in (gateway.run, simulator.run):
+    for run in (gateway.run, pipeline.run, simulator.run):
         with pytest.raises(UnknownName):
             run(peers=False, quick=True, only=["qos0-2"], tell=lambda _: None)
 
@@ -137,3 +139,21 @@ def test_quick_cases_are_the_same_cases_smaller() -> None:
             for name, value in case.settings.items()
             if isinstance(value, int | float)
         )
+
+
+def test_the_pipeline_is_told_as_a_share_of_the_ceiling_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bare loop runs before and after; half of what ours moved is played for the latency."""
+    played: list[tuple[object, ...]] = []
+
+    def load(_module: str, settings: Mapping[str, Any], **_: object) -> dict[str, float]:
+        played.append((settings["subject"], settings["seconds"], settings.get("rate")))
+        return {"messages_per_s": {1: 900.0, 2: 800.0, 3: 1100.0}.get(len(played), 400.0), "lost": 0.0}
+
+    monkeypatch.setattr("thingstorm.bench.pipeline.load", load)
+    result = pipeline.run(peers=False, quick=False, only=[], tell=lambda _: None)
+    assert played == [
+        ("ceiling", 15.0, None), ("thingstorm", 60.0, None), ("ceiling", 15.0, None), ("thingstorm", 30.0, 400.0),
+    ]  # fmt: skip
+    figures = {(row.case, row.subject): row.value for row in result.rows if row.metric == "messages_per_s"}
+    assert figures["sustained", "ceiling"] == 1000.0
+    assert result.notes == ["ours moves 0.80 of what the bare loop moves, and to the view"]

@@ -15,7 +15,9 @@ MAX_FILES = 20_000
 """More than the most connections of any case."""
 
 
-def load(module: str, settings: Mapping[str, Any], *, what: str, limit_seconds: float) -> dict[str, float]:
+def load(
+    module: str, settings: Mapping[str, Any], *, what: str, limit_seconds: float, pinned: bool = True
+) -> dict[str, float]:
     """Run a module with its settings as JSON; the figures that it prints. Raises BackendError."""
     with subprocess.Popen(  # noqa: S603 - our own modules
         [sys.executable, "-m", module, json.dumps(settings)],
@@ -23,7 +25,8 @@ def load(module: str, settings: Mapping[str, Any], *, what: str, limit_seconds: 
         stderr=subprocess.PIPE,
         text=True,
     ) as generator:
-        pin(generator.pid, LOAD_CORE)
+        if pinned:
+            pin(generator.pid, LOAD_CORE)
         try:
             out, err = generator.communicate(timeout=limit_seconds)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,11 @@ import typer
 from contracts.errors import UnknownName
 from thingstorm.cli.tables import print_rows
 
-BENCHES = {"gateway": "thingstorm.bench.gateway", "simulator": "thingstorm.bench.simulator"}
+BENCHES = {
+    "gateway": "thingstorm.bench.gateway",
+    "pipeline": "thingstorm.bench.pipeline",
+    "simulator": "thingstorm.bench.simulator",
+}
 """Modules with `run` and `PACKAGES`, by the name of the bench."""
 
 
@@ -18,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: gateway, simulator.")],
+    name: Annotated[str, typer.Argument(help="What to measure: gateway, pipeline, simulator.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -36,6 +40,8 @@ def bench(
     thingstorm bench gateway --peers --json gateway.json
 
     thingstorm bench simulator --peers --case target-20k
+
+    thingstorm bench pipeline --json pipeline.json
     """
     if name not in BENCHES:
         raise UnknownName("bench", name, list(BENCHES))

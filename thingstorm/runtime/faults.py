@@ -76,7 +76,7 @@ class StackFaults:
 
 
 def _crashing(handle: Handler, share: float, dice: random.Random) -> Handler:
-    def crash(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def crash(event: Mapping[str, Any], context: Any) -> Any:
         if dice.random() < share:
             raise RuntimeError("a fault of the scenario: the handler crashed")
         return handle(event, context)
@@ -85,7 +85,7 @@ def _crashing(handle: Handler, share: float, dice: random.Random) -> Handler:
 
 
 def _doubling(handle: Handler, share: float, dice: random.Random) -> Handler:
-    def double(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def double(event: Mapping[str, Any], context: Any) -> Any:
         if dice.random() < share:
             handle(event, context)
         return handle(event, context)
@@ -94,7 +94,7 @@ def _doubling(handle: Handler, share: float, dice: random.Random) -> Handler:
 
 
 def _shuffling(handle: Handler, share: float, dice: random.Random) -> Handler:
-    def shuffle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def shuffle(event: Mapping[str, Any], context: Any) -> Any:
         records = list(event["Records"])
         if dice.random() < share:
             dice.shuffle(records)

@@ -28,14 +28,16 @@ from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
+from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
-from pipeline.ingest import make_handler
+from pipeline.ingest import make_handler, why_failed
+from pipeline.mapping import EventSourceMapping
 from pipeline.router import Router
 from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
@@ -283,14 +285,39 @@ def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
 
 
 def _worker(cloud: Cloud, lane: str) -> Worker:
+    pipeline = cloud.config.pipeline
+    mapping = EventSourceMapping(
+        batch_size=pipeline.batch_size,
+        batching_window=pipeline.batch_window,
+        maximum_concurrency=pipeline.pollers if lane == "telemetry" else 1,
+        visibility_timeout=VISIBILITY_SECONDS,
+        max_receives=MAX_RECEIVES,
+    )
+    reasons: dict[str, str] = {}
     return Worker(
         lane,
         sqs=cloud.factory.client("sqs"),
         queue_url=cloud.resources.queues[lane],
         queue_arn=cloud.resources.queue_arns[lane],
-        handler=make_handler(cloud.factory.client("dynamodb"), cloud.resources.tables),
+        handler=make_handler(
+            cloud.factory.client("dynamodb"), cloud.resources.tables, tell=reasons.__setitem__
+        ),
         clock=cloud.clock,
-        pollers=cloud.config.pipeline.pollers if lane == "telemetry" else 1,
+        mapping=mapping,
+        dead_letters=dead_letter_queue(cloud, lane),
+        reasons=reasons,
+    )
+
+
+def dead_letter_queue(cloud: Cloud, lane: str) -> DeadLetterQueue:
+    """The dead-letter queue of a lane."""
+    queues = cloud.resources.queues
+    return DeadLetterQueue(
+        lane,
+        sqs=cloud.factory.client("sqs"),
+        url=queues[f"{lane}-dlq"],
+        source_url=queues[lane],
+        explain=why_failed,
     )
 
 

@@ -1,0 +1,63 @@
+"""What passed a hop lately and when, so that one message can be followed: `thingstorm trace`.
+
+A hop notes a batch with one call and does not look into it; only who asks pays for the search.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.messages import Nanoseconds
+
+CAPACITY = 10_000
+"""Messages that each hop remembers: half a minute at 300 a second, some 5 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One hop of one message: where, when, and what else is known (an object's key, a rule's name)."""
+
+    hop: str
+    at: Nanoseconds
+    detail: str = ""
+
+
+class Trail:
+    """The last messages that passed a stage's hops. One event loop only, like the streams."""
+
+    def __init__(self, lane: str, *, capacity: int = CAPACITY) -> None:
+        """With capacity 0 nothing is noted."""
+        self.lane = lane
+        self._capacity = capacity
+        self._batches: dict[str, deque[tuple[Nanoseconds, Sequence[Any], str]]] = {}
+        self._counts: dict[str, int] = {}
+
+    def note(self, hop: str, at: Nanoseconds, items: Sequence[Any], detail: str = "") -> None:
+        """These items passed the hop. Kept as they are: text and bytes that hold the message id, or objects with one."""
+        if not self._capacity or not items:
+            return
+        batches = self._batches.setdefault(hop, deque())
+        batches.append((at, items, detail))
+        count = self._counts.get(hop, 0) + len(items)
+        while count > self._capacity and len(batches) > 1:
+            count -= len(batches.popleft()[1])
+        self._counts[hop] = count
+
+    def steps(self, message_id: str) -> list[Step]:
+        """Every hop that it passed and that is still remembered, in order of time."""
+        found = [
+            Step(hop, at, detail)
+            for hop, batches in self._batches.items()
+            for at, items, detail in batches
+            if any(_holds(item, message_id) for item in items)
+        ]
+        return sorted(found, key=lambda step: step.at)
+
+
+def _holds(item: Any, message_id: str) -> bool:
+    if isinstance(item, bytes):
+        return message_id.encode() in item
+    if isinstance(item, str):
+        return message_id in item
+    return bool(getattr(item, "message_id", None) == message_id)
