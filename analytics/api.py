@@ -19,10 +19,23 @@ from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
 from contracts.messages import Json
 from contracts.ports import GatewayControl, Rows, View
 
+from .api_desk import add_desk
+from .desk import Desk
 from .query_catalog import catalog, run_named
 
 MAX_BODY = 1_000_000
 """Bytes of a request: a statement of 100,000 characters, escaped, with parameters."""
+
+
+_INCIDENT_SQL = """
+SELECT i.*, f.limits AS lesson_limits, f.taught AS lesson_topics, f.ends_at AS lesson_until
+FROM incidents i LEFT JOIN feedback f USING (incident_id) WHERE incident_id = $id
+"""
+_ACTIONS_SQL = """
+SELECT action_id, acted_at, who, action, target, why, outcome, incident_id, ends_at FROM actions
+WHERE ($target = '' OR target = $target) AND ($incident = '' OR incident_id = $incident)
+ORDER BY action_id DESC LIMIT $limit
+"""
 
 
 class Ask(BaseModel):
@@ -45,20 +58,15 @@ class OwnPolicy(BaseModel):
     policy: dict[str, Json] | None = None
 
 
-class Because(BaseModel):
-    """Why somebody acts; it is recorded."""
-
-    reason: Annotated[str, Field(max_length=500)] = "by hand"
-
-
-def create_app(*, view: View, devices: GatewayControl | None) -> FastAPI:
-    """The application over a view; `devices` is None where no gateway can be reached."""
+def create_app(*, view: View, devices: GatewayControl | None, desk: Desk | None = None) -> FastAPI:
+    """The application over a view; `devices` is None where no gateway can be reached, `desk` where no model runs."""
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
     app.middleware("http")(_bounded)
     app.add_exception_handler(ThingstormError, explain)
     _add_queries(app, view)
     _add_records(app, view)
     _add_control(app, devices)
+    add_desk(app, desk)
     return app
 
 
@@ -113,8 +121,13 @@ def _add_records(app: FastAPI, view: View) -> None:
 
     @app.get("/incidents/{incident_id}")
     async def one_incident(incident_id: str) -> JSONResponse:
-        rows = await view.query("SELECT * FROM incidents WHERE incident_id = $id", {"id": incident_id})
+        rows = await view.query(_INCIDENT_SQL, {"id": incident_id})
         return _one("incident", incident_id, rows)
+
+    @app.get("/actions")
+    async def actions(target: str = "", incident_id: str = "", limit: int = 200) -> JSONResponse:
+        given = {"target": target, "incident": incident_id, "limit": max(1, min(limit, 5000))}
+        return _records("actions", await view.query(_ACTIONS_SQL, given))
 
     @app.get("/verdicts")
     async def verdicts() -> JSONResponse:
@@ -148,16 +161,6 @@ def _add_control(app: FastAPI, devices: GatewayControl | None) -> None:
     ) -> dict[str, bool]:
         closed = await control().disconnect(client_id, clean_session=clean_session, prevent_will=prevent_will)
         return {"connected": closed}
-
-    @app.post("/devices/{device_id:path}/quarantine")
-    async def quarantine(device_id: str, why: Because) -> dict[str, str]:
-        await control().quarantine(device_id, reason=why.reason)
-        return {"device_id": device_id, "outcome": "done"}
-
-    @app.post("/devices/{device_id:path}/release")
-    async def release(device_id: str, why: Because) -> dict[str, str]:
-        await control().release(device_id)
-        return {"device_id": device_id, "outcome": "done", "reason": why.reason}
 
 
 def _answer(rows: Rows) -> JSONResponse:

@@ -42,8 +42,8 @@ class Feed:
         return [event for event in self._events if event["number"] > number]
 
 
-def add_model(app: FastAPI, *, model: VerdictLoop, sync: Sync, feed: Feed) -> None:
-    """The routes below `/model`."""
+def add_model_state(app: FastAPI, model: VerdictLoop) -> None:
+    """`/model`: how the model does, and what it was told."""
 
     @app.get("/model")
     async def state() -> dict[str, Any]:
@@ -53,7 +53,17 @@ def add_model(app: FastAPI, *, model: VerdictLoop, sync: Sync, feed: Feed) -> No
             "detector": model.detector_in_use,
             "judged_until": judged_until,
             "queries": [asdict(pace) for pace in model.schedule],
+            "devices": model.devices_judged,
+            "drifted": sorted(model.drifted),
+            "held": len(model.desk.held),
+            "announcements": [one.announcement_id for one in model.desk.announcements],
+            "lessons": [lesson.row() for lesson in model.desk.lessons],
         }
+
+
+def add_model(app: FastAPI, *, model: VerdictLoop, sync: Sync, feed: Feed) -> None:
+    """The routes below `/model`."""
+    add_model_state(app, model)
 
     @app.post("/model/learn")
     async def learn(span: Span) -> dict[str, str]:

@@ -40,13 +40,13 @@ def signs_of(
 ) -> Signs:
     """All evidence of a window, strongest first, security before load.
 
-    `lenient` says by feature how many times the usual limit it takes for this device to be security evidence.
+    `lenient` says by feature what z it takes for this device to be security evidence, beyond the usual limit.
     """
     found = [*_rate(window, fleet, rules), *_novel(window, rules), *_refused(window, fleet, rules)]
     found += [*_throttled(window, fleet, rules), *_size(window, rules), *_connects(window)]
     found += payload_evidence.found_in(window, fleet, rules)
     found = [
-        (replace(item, weight="load") if relative < lenient.get(item.feature, 0.0) else item, relative)
+        (replace(item, weight="load") if item.z < lenient.get(item.feature, 0.0) else item, relative)
         for item, relative in found
     ]
     found.sort(key=lambda pair: (pair[0].weight == "load", -pair[1]))

@@ -16,14 +16,15 @@ class Known:
     """`cohorts` names the announced change that a device is part of: such devices are each other's peers.
 
     `allowed` is how many times its usual traffic a cohort may send before even the whole of it is odd.
-    `lenient` says, per device and feature, how many times the usual evidence it takes (analysts' feedback).
-    `drifted` are devices whose baseline has followed them as far as it may.
+    `lenient` says, per device and feature, what z a sign must exceed to be security evidence (analysts' feedback).
+    `topics` are the patterns, by device type, that were announced to be used from now on. `drifted` are devices whose baseline has followed them as far as it may.
     """
 
     cohorts: Mapping[str, str] = field(default_factory=dict)
     allowed: Mapping[str, float] = field(default_factory=dict)
     lenient: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     drifted: frozenset[str] = frozenset()
+    topics: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def cohort(self, device_id: str) -> str:
         """The cohort of a device; '' for those that nobody announced."""

@@ -2,12 +2,13 @@
 
 Learning phase: seconds are kept, only plain signs are judged. After it: the baseline and a robust detector
 are learnt at once (milliseconds), so that no tick is blind; the chosen detector replaces it when it is fitted
-(the first import of PyOD takes seconds). The detector never learns again by itself, so no attack is learnt.
+(the first import of PyOD takes seconds). The detector never learns again by itself; the profiles follow slow drift
+within bounds (see `drift`), so no attack is learnt.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from contracts.clock import Clock
 from contracts.errors import NotReady
@@ -17,9 +18,11 @@ from .baseline import MIN_SECONDS, Baseline, learn_baseline
 from .detectors import ScaledDetector, make_detector
 from .detectors.base import MAX_ROWS, MIN_ROWS, CleanRows
 from .detectors.robust import RobustDetector
+from .drift import DriftRules, Follower
 from .features import measure
 from .history import History
 from .known import NOTHING
+from .stored_baseline import Stored
 from .verdict import MEMORY, Rules, Tick, decide
 from .windows import WINDOW_SECONDS, Second
 
@@ -28,13 +31,20 @@ MAX_TRAINING_SECONDS = 1800
 
 MIN_TRAINING_TICKS = 20
 
+SEED = 7
+"""Of every detector that draws by chance (`analytics.detectors.pyod`); stored with the baseline."""
+
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What the training gave: the baseline, and the clean windows that detectors are fitted on."""
+    """What the training gave: the baseline, and the clean windows that detectors are fitted on.
+
+    Of a stored training the windows are gone, their rows are there.
+    """
 
     baseline: Baseline
     windows: tuple[Window, ...]
+    clean: CleanRows | None = None
 
 
 def train(seconds: Sequence[Second], *, without: frozenset[str] = frozenset()) -> Learnt:
@@ -57,18 +67,32 @@ def train(seconds: Sequence[Second], *, without: frozenset[str] = frozenset()) -
 class Model:
     """Not thread-safe: one call at a time, but for `fitted`, which may come from another thread."""
 
-    def __init__(self, *, clock: Clock, detector: str, train_until: Nanoseconds | None, rules: Rules) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        detector: str,
+        train_until: Nanoseconds | None,
+        rules: Rules,
+        drift: DriftRules | None = None,
+    ) -> None:
         self._clock = clock
         self._rules = rules
         self.detector_name = detector
         self._candidate = make_detector(detector)
         self._train_until = train_until
         self._history = History()
+        self._second = Second(0)
         self._training: deque[Second] = deque(maxlen=MAX_TRAINING_SECONDS)
         self._suspects: set[str] = set()
         self._past: deque[Tick] = deque(maxlen=MEMORY)
         self._shut_out: frozenset[str] = frozenset()
+        self._drift = drift or DriftRules()
+        self._follower: Follower | None = None
+        self._effective: tuple[Baseline, Mapping[str, frozenset[str]], Baseline] | None = None
         self.known = NOTHING
+        self.calm = True
+        """No security incident is open: only then is drift followed."""
         self.learnt: Learnt | None = None
         self.detector: ScaledDetector | None = None
         self.flagged = 0
@@ -106,7 +130,44 @@ class Model:
         self._training.clear()
         self._suspects.clear()
         self._past.clear()
-        self.learnt, self.detector = None, None
+        self.learnt, self.detector, self._follower = None, None, None
+
+    @property
+    def drifted(self) -> frozenset[str]:
+        """The devices that crept up alone, as far as a baseline follows."""
+        return self._follower.drifted if self._follower else frozenset()
+
+    @property
+    def peers(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Ids and types of all devices seen."""
+        return self._history.ids, self._history.types
+
+    def teach(self, patterns: Mapping[str, Collection[str]]) -> None:
+        """These topic patterns, by device type, are known from now on."""
+        if self.learnt is None or not patterns:
+            return
+        known = dict(self.learnt.baseline.patterns)
+        for kind, found in patterns.items():
+            if kind in known:
+                known[kind] = known[kind] | frozenset(found)
+        self.learnt = replace(self.learnt, baseline=replace(self.learnt.baseline, patterns=known))
+
+    def stored(self) -> Stored | None:
+        """What a later process needs to go on from here; None before the detector is fitted."""
+        if self.learnt is None or self._follower is None or self.wants_fit:
+            return None
+        clean = self.clean_rows()
+        if clean is None:
+            return None
+        how = {"detector": self.detector_name, "seed": SEED}
+        return Stored(self.learnt.baseline, self._follower.anchors, clean, how)
+
+    def restore(self, stored: Stored) -> None:
+        """Go on from what an earlier process learnt; nothing has to be learnt again. Raises NotReady, Terminal."""
+        stand_in = RobustDetector()
+        stand_in.refit(stored.clean)
+        self.learnt, self.detector = Learnt(stored.baseline, (), stored.clean), stand_in
+        self._follower = Follower(stored.baseline, self._drift, anchors=stored.anchors)
 
     @property
     def training_until(self) -> Nanoseconds | None:
@@ -119,9 +180,12 @@ class Model:
         self._shut_out = shut_out
         if self.learnt is None and self._train_until is not None and second.end > self._train_until:
             self._finish_learning()
-        self._history.advance(second, self.learnt.baseline if self.learnt else None)
+        self._second = second
+        self._history.advance(second, self._baseline())
         if self.learnt is None:
             self._training.append(second)
+        elif self._follower is not None:
+            self._follower.came()
 
     def windows(self) -> list[Window]:
         """The windows that end with the last second taken, one a device."""
@@ -143,6 +207,8 @@ class Model:
         self._past.append(tick)
         if self.learnt is None:
             self._suspects |= tick.hot
+        else:
+            self._follow(verdict, tick)
         self.flagged += sum(score.flagged for score in scores or ())
         return verdict
 
@@ -159,7 +225,10 @@ class Model:
         if self.learnt is None:
             raise NotReady("nothing is learnt yet", fix="wait for the end of the training")
         detector = self._candidate
-        detector.learn(self.learnt.windows)
+        if self.learnt.clean is not None:
+            detector.refit(self.learnt.clean)
+        else:
+            detector.learn(self.learnt.windows)
         return detector
 
     def fitted(self, detector: ScaledDetector) -> None:
@@ -171,8 +240,7 @@ class Model:
         return self.detector.clean if self.detector else None
 
     def _measure(self) -> tuple[list[Window], Window]:
-        baseline = self.learnt.baseline if self.learnt else None
-        return measure(self._history, baseline, without=self._shut_out, known=self.known)
+        return measure(self._history, self._baseline(), without=self._shut_out, known=self.known)
 
     def _finish_learning(self) -> None:
         if len(self._training) < MIN_SECONDS:
@@ -185,7 +253,29 @@ class Model:
         stand_in = RobustDetector()
         stand_in.learn(learnt.windows)
         self.learnt, self.detector = learnt, stand_in
+        self._follower = Follower(learnt.baseline, self._drift)
         self._training.clear()
+
+    def _follow(self, verdict: Verdict, tick: Tick) -> None:
+        if self._follower is None or self.learnt is None:
+            return
+        full = self._follower.add(
+            self._second, verdict.kind, flagged=tick.hot | tick.load, known=self.known, calm=self.calm
+        )
+        if full:
+            types = dict(zip(self._history.ids, self._history.types, strict=True))
+            baseline = self._follower.close(self.learnt.baseline, types, self.known)
+            self.learnt = replace(self.learnt, baseline=baseline)
+
+    def _baseline(self) -> Baseline | None:
+        """What was learnt, with the topics that were announced."""
+        if self.learnt is None or not self.known.topics:
+            return self.learnt.baseline if self.learnt else None
+        learnt, topics = self.learnt.baseline, self.known.topics
+        if self._effective is None or self._effective[0] is not learnt or self._effective[1] != topics:
+            wider = {kind: found | topics.get(kind, frozenset()) for kind, found in learnt.patterns.items()}
+            self._effective = (learnt, topics, replace(learnt, patterns=wider))
+        return self._effective[2]
 
     def _score(self, windows: Sequence[Window]) -> list[Score] | None:
         detector = self.detector

@@ -2,6 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -9,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from contracts.clock import Clock
-from contracts.errors import NotReady, Transient
+from contracts.errors import BackendError, NotReady
 from contracts.messages import (
     MILLISECOND,
     SECOND,
@@ -22,14 +24,22 @@ from contracts.messages import (
 )
 from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, Rows, State, View
 
+from .action_log import ActionLog
+from .announcements import Announcements
+from .desk import Desk
 from .detectors import check_detector
+from .drift import DriftRules
+from .expectations import Expectations
+from .feedback import Lessons
 from .incidents import IncidentBook
 from .memory import Memory, incident_row, learning_row, recall, verdict_row
 from .model import Model
-from .response import Responder
+from .response import Responder, ResponseRule
+from .rows import RowWriter
 from .schedule import Pace, ScheduledQuery
+from .stored_baseline import load, save
 from .verdict import Rules
-from .windows import SECONDS_QUERY, Second, SecondReader
+from .windows import COUNTS, SECONDS_QUERY, Second, SecondReader
 
 T = TypeVar("T")
 
@@ -40,12 +50,25 @@ MAX_PENDING = 3
 """Seconds that came together (a late batch) and are still judged one by one; older ones are only counted in."""
 
 KEPT_VERDICTS = 7200
-KEPT_ACTIONS = 10_000
 RESUME_SECONDS = 10
 """After a restart, seconds older than this are only counted in: their answer would come too late to act on."""
 
 PROFILE_SECONDS = 300
 """The longest window of the model."""
+
+JOBS_QUERY = "device_jobs"
+JOBS_POLL: Nanoseconds = 500 * MILLISECOND
+"""A device reboots a second or more after it got its job: by then the job must be known."""
+
+JOBS_OVERLAP_MS = 10_000
+"""Rows of a device table may come a little late: these seconds are read again, which changes nothing."""
+
+SAVE_SECONDS = 300
+"""How much of what drift taught may be lost with the process; the training is saved at once."""
+
+_FAILURES = tuple(
+    COUNTS.index(name) for name in ("num_authorization_failures", "num_authentication_failures")
+)
 
 REWRITE_SECONDS = 5
 """An incident that goes on unchanged is written again this often, for its `updated_at`."""
@@ -71,9 +94,11 @@ class VerdictLoop:
         train_until: Nanoseconds | None = None,
         train_seconds: float = 120.0,
         start: Nanoseconds | None = None,
-        max_quarantine_share: float = 0.3,
+        response: ResponseRule | None = None,
         quiet_seconds: float = 15.0,
         rules: Rules | None = None,
+        drift: DriftRules | None = None,
+        baseline: Path | None = None,
         emit: Emit | None = None,
     ) -> None:
         check_detector(detector)
@@ -82,13 +107,41 @@ class VerdictLoop:
         self._control = control
         self._emit = emit or _nobody
         self._train_seconds = train_seconds
-        self._model = Model(clock=clock, detector=detector, train_until=train_until, rules=rules or Rules())
+        self._model = Model(
+            clock=clock, detector=detector, train_until=train_until, rules=rules or Rules(), drift=drift
+        )
+        self._baseline_file = baseline
+        self._saved_at: Nanoseconds | None = None
+        self._refused = ""
         self._book = IncidentBook(quiet_seconds=quiet_seconds)
-        self._responder = Responder(
-            control=control, alerts=alerts, clock=clock, max_share=max_quarantine_share
+        self._responder = Responder(control=control, alerts=alerts, clock=clock, rule=response)
+        self._rows = RowWriter(view, clock)
+        self._log = ActionLog(self._rows, self._emit)
+        self._lessons = Lessons()
+        self._announcements = Announcements()
+        self._expectations = Expectations(self._announcements, self._lessons)
+        self.desk = Desk(
+            view=view,
+            clock=clock,
+            responder=self._responder,
+            book=self._book,
+            lessons=self._lessons,
+            announcements=self._announcements,
+            log=self._log,
+            rows=self._rows,
+            teach=self._model.teach,
         )
         began = clock.now() if start is None else start
         self._reader = SecondReader(clock, start=began - began % SECOND)
+        self._jobs_since = 0
+        self._jobs = ScheduledQuery(
+            JOBS_QUERY,
+            view,
+            clock,
+            every=JOBS_POLL,
+            parameters=lambda: {"since_ms": max(0, self._jobs_since - JOBS_OVERLAP_MS)},
+            push=self._take_jobs,
+        )
         self._judging = CapacityLimiter(1)
         self._fitting = CapacityLimiter(1)
         self._query = ScheduledQuery(
@@ -107,13 +160,11 @@ class VerdictLoop:
         self._epoch = 0  # of what is learnt: a fit of an earlier one is of no use
         self._judge_from: Nanoseconds = 0
         self._state: State = "starting"
-        self._sequence = 0
         self._written: dict[str, Nanoseconds] = {}
         self._last_kind = "normal"
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("ticks", "late", "skipped", "flagged", "write_retries"), 0)
+        self._counters = dict.fromkeys(("ticks", "late", "skipped", "flagged"), 0)
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
-        self.actions: deque[ActionTaken] = deque(maxlen=KEPT_ACTIONS)
 
     @staticmethod
     def check(detector: str) -> None:
@@ -128,6 +179,7 @@ class VerdictLoop:
         async with self._query.turn:
             await self._write_incidents(self._book.close(self._clock.now()))
             self._epoch += 1
+            self._saved_at = None
             self._fit_started = self._span_written = False
             self._model.reset()
             self._model.train_until(until)
@@ -148,17 +200,32 @@ class VerdictLoop:
         return type(self._model.detector).__name__ if self._model.detector else ""
 
     @property
+    def actions(self) -> deque[ActionTaken]:
+        """What was done, tried, held or undone, oldest first."""
+        return self._log.actions
+
+    @property
+    def devices_judged(self) -> int:
+        """Devices that the model has seen."""
+        return self._model.fleet_size
+
+    @property
+    def drifted(self) -> frozenset[str]:
+        """The devices that crept up alone, as far as a baseline follows."""
+        return self._model.drifted
+
+    @property
     def schedule(self) -> tuple[Pace, ...]:
         """How the queries do whose answers the model lives on."""
-        return (self._query.pace,)
+        return (self._query.pace, self._jobs.pace)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         try:
             async with anyio.create_task_group() as self._tasks:
-                if (memory := await recall(self._view)) is not None:
-                    self._resume(memory)
+                self._resume(await recall(self._view))
                 self._state = "ready"
                 task_status.started()
+                self._tasks.start_soon(self._jobs.run, self._draining)
                 await self._query.run(self._draining)
                 await anyio.sleep_forever()
         finally:
@@ -170,32 +237,87 @@ class VerdictLoop:
         self._draining.set()
         while await self.step():
             pass
+        await self._rows.write([])
+        await self._save()
         self._state = "stopped"
 
     def health(self) -> Health:
         detail = "learning" if self.learning else f"judging with {self.detector_in_use}"
+        detail += f"; {self._refused}" if self._refused else ""
         counters = {
             **self._counters,
             "flagged": self._model.flagged,
             "late": self._reader.incomplete,
-            "query_retries": self._query.pace.retries,
+            "query_retries": self._query.pace.retries + self._jobs.pace.retries,
+            "write_retries": self._rows.retries,
         }
         kept = Gauge("verdicts", len(self.verdicts), KEPT_VERDICTS, len(self.verdicts))
         return Health(self.name, self._state, detail, self._last_progress, (kept,), counters)
 
     def _resume(self, memory: Memory) -> None:
-        """Go on where an earlier process stopped: learn again from the span it learnt on, keep its incidents."""
-        self._model.train_until(memory.learn_until)
-        self._span_written = True
-        self._reader = SecondReader(self._clock, start=memory.learn_from)
+        """Go on where an earlier process stopped: with what it had learnt, or else learn again from the same span."""
         self._judge_from = self._clock.now() - RESUME_SECONDS * SECOND
-        for incident in memory.incidents:
+        if self._load():
+            self._reader = SecondReader(self._clock, start=self._clock.now() - PROFILE_SECONDS * SECOND)
+        elif memory.learnt is not None:
+            self._model.train_until(memory.learnt[1])
+            self._span_written = True
+            self._reader = SecondReader(self._clock, start=memory.learnt[0])
+        else:
+            self._judge_from = 0
+        self._book.take_up(memory.closed)
+        for incident in memory.open:
             self._book.restore(incident)
             self._responder.restore(incident)
+        shut_out = self._control.quarantined()
+        for stay in memory.stays:
+            if stay.device_id in shut_out:
+                self._responder.ward.enter(stay)
+        self._expectations.restore(memory.announcements, memory.lessons)
+
+    def _load(self) -> bool:
+        """Take up the stored baseline; a file that does not fit is told of, and the model learns anew."""
+        path = self._baseline_file
+        if path is None or not path.exists():
+            return False
+        try:
+            self._model.restore(load(path))
+        except (BackendError, NotReady) as error:
+            self._refused = error.what
+            self._emit("note", {"what": f"{error.what}; {error.fix}"})
+            return False
+        self._saved_at = self._clock.now()
+        self._span_written = True
+        self._emit("model.restored", {"file": str(path)})
+        return True
+
+    async def _save(self) -> None:
+        """Write the baseline file, if there is one to write."""
+        path, stored = self._baseline_file, self._model.stored()
+        if path is None or stored is None:
+            return
+        self._saved_at = self._clock.now()
+        try:
+            await to_thread.run_sync(lambda: save(path, stored), limiter=self._fitting)
+        except BackendError as error:
+            self._refused = error.what
+            self._emit("note", {"what": f"{error.what}; fix: {error.fix}"})
+
+    async def _save_if_due(self) -> None:
+        now = self._clock.now()
+        if self._saved_at is None or now - self._saved_at >= SAVE_SECONDS * SECOND:
+            await self._save()
 
     async def step(self) -> int:
-        """Judge what is complete now; returns how many seconds were taken from the view."""
+        """Hear of jobs, judge what is complete now; returns how many seconds were taken from the view."""
+        await self._jobs.once()
         return await self._query.once()
+
+    async def _take_jobs(self, rows: Rows) -> int:
+        for device_id, job, at_ms in rows.rows:
+            self._announcements.job(device_id, job, at_ms * MILLISECOND)
+            self._jobs_since = max(self._jobs_since, at_ms)
+        return len(rows.rows)
 
     async def _take_answer(self, rows: Rows) -> int:
         seconds = self._reader.take(rows)
@@ -217,6 +339,14 @@ class VerdictLoop:
             self._tasks.start_soon(self._prepare)
         shut_out = self._control.quarantined()
         self._last_progress = self._clock.now()
+        for row in second.rows:
+            if row.device_id in shut_out:
+                knocks = sum(row.counts[place] for place in _FAILURES)
+                self._responder.ward.knocked(row.device_id, knocks, second.end)
+        self._model.known = self._expectations.at(second.end, self._model)
+        self._model.calm = self._book.security is None
+        if self.learning and (hostile := self._lessons.hostile(second.end)):
+            second = replace(second, rows=tuple(row for row in second.rows if row.device_id not in hostile))
         if not judge:
             self._counters["skipped"] += 1
             await self._in_thread(lambda: self._model.take(second, shut_out=shut_out))
@@ -225,6 +355,8 @@ class VerdictLoop:
         self._counters["ticks"] += 1
         await self._fit_if_wanted()
         await self._handle(verdict)
+        if self._baseline_file is not None:
+            await self._save_if_due()
 
     def _take_and_judge(self, second: Second, shut_out: frozenset[str]) -> Verdict:
         self._model.take(second, shut_out=shut_out)
@@ -264,38 +396,35 @@ class VerdictLoop:
             facts = {"kind": verdict.kind, "confidence": verdict.confidence, "summary": verdict.summary}
             self._emit("verdict", facts)
         changed = self._book.update(verdict)
-        incident = self._book.security
-        if incident is not None:
-            actions = await self._responder.respond(incident, fleet_size=self._model.fleet_size)
-            self.actions.extend(actions)
-            for action in actions:
-                self._emit(
-                    "action", {"action": action.action, "target": action.target, "outcome": action.outcome}
-                )
-            changed += self._book.record(actions)
-        await self._write(verdict, {item.incident_id: item for item in changed})
+        actions: list[ActionTaken] = []
+        for incident in self._book.open:
+            actions += await self._responder.respond(incident, fleet_size=self._model.fleet_size)
+        actions += await self._responder.tend(self._book.closed_at)
+        changed += self._book.record(actions)
+        for incident_id in self._book.settled(verdict.at):
+            self._responder.forget(incident_id)
+        await self._write(verdict, {item.incident_id: item for item in changed}, self._log.take(actions))
 
-    async def _write(self, verdict: Verdict, incidents: Mapping[str, Incident]) -> None:
-        changes: list[Change] = []
+    async def _write(
+        self, verdict: Verdict, incidents: Mapping[str, Incident], changes: list[Change]
+    ) -> None:
         if verdict.kind != "normal" or verdict.kind != self._last_kind:
-            changes.append(self._change("verdicts", "verdict_id", verdict_row(verdict)))
+            changes.append(self._rows.change("verdicts", "verdict_id", verdict_row(verdict)))
         self._last_kind = verdict.kind
         changes += self._incident_changes(incidents.values())
         if changes:
-            await self._apply(changes)
+            await self._rows.write(changes)
 
     async def _write_incidents(self, incidents: Sequence[Incident]) -> None:
         if incidents:
-            await self._apply(self._incident_changes(incidents))
+            await self._rows.write(self._incident_changes(incidents))
 
     def _incident_changes(self, incidents: Iterable[Incident]) -> list[Change]:
         changes: list[Change] = []
         for incident in incidents:
             if self._due(incident):
                 self._emit("incident", {"incident": incident})
-                changes.append(self._change("incidents", "incident_id", incident_row(incident)))
-            if incident.closed_at is not None:
-                self._responder.forget(incident.incident_id)
+                changes.append(self._rows.change("incidents", "incident_id", incident_row(incident)))
         return changes
 
     async def _write_span(self, start: Nanoseconds) -> None:
@@ -305,7 +434,7 @@ class VerdictLoop:
             return
         self._span_written = True
         row = learning_row(learn_from=start, learn_until=until, detector=self._model.detector_name)
-        await self._apply([self._change("models", "model_id", row)])
+        await self._rows.write([self._rows.change("models", "model_id", row)])
 
     def _due(self, incident: Incident) -> bool:
         """Write at once what differs from the last time, and the passing of time every few seconds."""
@@ -319,17 +448,6 @@ class VerdictLoop:
         if fresh:
             self._written[shape] = incident.updated_at
         return fresh
-
-    async def _apply(self, changes: Sequence[Change]) -> None:
-        try:
-            await self._view.apply(changes)
-        except Transient:
-            # the verdict stands and is kept here; the next tick writes the incident again
-            self._counters["write_retries"] += 1
-
-    def _change(self, table: str, key: str, row: Mapping[str, Json]) -> Change:
-        self._sequence = max(self._sequence + 1, self._clock.now())
-        return Change("INSERT", table, {key: row[key]}, row, None, self._sequence)
 
 
 def _nobody(_event: str, _facts: Mapping[str, Json]) -> None:

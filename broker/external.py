@@ -30,6 +30,7 @@ from contracts.identity import Credentials
 from contracts.messages import SECOND, Json, Message, Nanoseconds, PublishProperties
 from contracts.ports import Gauge, Health, Outlet, State
 
+from .lifecycle import job_of
 from .metrics import Metrics
 from .reporter import MessageIds, Reporter
 from .store import Store
@@ -151,6 +152,8 @@ class ExternalBroker:
         told: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho publishes no types here
         told.UserProperty = OURS
         self._client.publish(topic, payload, qos=min(qos, 1), retain=retain, properties=told)
+        if (job := job_of(topic, payload, retain=retain)) is not None:
+            self._reporter.tell("job", job[0], self._clock.now(), reason=job[1])
 
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         """The rules see nothing of the device from now on; the broker itself is not told. Idempotent."""

@@ -32,6 +32,7 @@ from .codes import (
 )
 from .fanout import Accept, Fanout, Publisher, Route
 from .identity import Identity
+from .lifecycle import job_of
 from .limits import Limits, TokenBucket
 from .metrics import Metrics
 from .packets import V3, Connect, Filter, Subscribe, Will
@@ -384,6 +385,8 @@ class Gateway:
         """From the platform to devices: commands, republish actions. The rules do not see it."""
         message = Message(self._ids.next(now), "", GATEWAY, topic, payload, qos, retain, now)
         self.fanout.deliver(message, self.fanout.route(topic, publisher=None), now)
+        if (job := job_of(topic, payload, retain=retain)) is not None:
+            self._reporter.tell("job", job[0], now, reason=job[1])
         self.wake()
 
     def service_publish(self, topic: str, payload: bytes, now: Nanoseconds) -> None:

@@ -17,7 +17,11 @@ _TOPICS = {
     "unsubscribed": "$aws/events/subscriptions/unsubscribed/",
     "quarantined": "$thingstorm/devices/quarantined/",
     "released": "$thingstorm/devices/released/",
+    "job": "$thingstorm/devices/job/",
 }
+
+MAX_JOB = 2_000
+"""Characters of a job's text that travel with the event: its name and figures, not its firmware."""
 
 
 def topic_of(event: LifecycleEvent) -> str:
@@ -32,7 +36,7 @@ def payload_of(event: LifecycleEvent) -> bytes:
         "timestamp": event.at // MILLISECOND,
         "eventType": event.kind,
     }
-    if event.kind in ("quarantined", "released", "connect_failed"):
+    if event.kind in ("quarantined", "released", "connect_failed", "job"):
         told["reason"] = event.reason
     if event.kind in ("connected", "disconnected", "subscribed", "unsubscribed"):
         told |= {"sessionIdentifier": event.session_id, "principalIdentifier": event.principal}
@@ -43,3 +47,20 @@ def payload_of(event: LifecycleEvent) -> bytes:
     if event.topics:
         told["topics"] = list(event.topics)
     return json.dumps(told, separators=(",", ":")).encode()
+
+
+def job_of(topic: str, payload: bytes, *, retain: bool) -> tuple[str, str] | None:
+    """The device and the text if this is a job as the platform sends it: retained on `cmd/TYPE/DEVICE/job`.
+
+    A text that is not JSON, or too long, is told without its contents.
+    """
+    levels = topic.split("/")
+    if not retain or len(levels) != 4 or levels[0] != "cmd" or levels[3] != "job":
+        return None
+    try:
+        text = payload.decode()
+        if text:
+            json.loads(text)
+    except ValueError:
+        text = "{}"
+    return levels[2], text if len(text) <= MAX_JOB else "{}"

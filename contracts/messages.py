@@ -102,12 +102,17 @@ LifecycleKind: TypeAlias = Literal[
     "throttled",
     "quarantined",
     "released",
+    "job",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEvent:
-    """What happened to a connection, with AWS IoT Core's words for the reason (`disconnectReason`)."""
+    """What happened to a connection, with AWS IoT Core's words for the reason (`disconnectReason`).
+
+    Of kind `job` it tells that the platform sent the device a retained job; `reason` is the job's text, empty when it
+    was taken back.
+    """
 
     kind: LifecycleKind
     client_id: str
@@ -252,21 +257,37 @@ class Verdict:
     summary: str = ""
 
 
+ActionKind: TypeAlias = Literal["alert", "quarantine", "release", "watch", "resolve", "announce"]
+
+
 @dataclass(frozen=True, slots=True)
 class ActionTaken:
-    """What was done about an incident, or undone; `outcome` is `done` or says why not."""
+    """What was done about an incident, or undone, and by whom: the model, or a person by name.
 
-    action: Literal["alert", "quarantine", "release", "watch"]
+    `outcome` is `done`; `held: ...` waits for a person; anything else says why it was not done. `until` is when a
+    quarantine or an announcement ends by itself.
+    """
+
+    action: ActionKind
     target: str
     at: Nanoseconds
     outcome: str
     incident_id: str = ""
     reason: str = ""
+    by: str = "model"
+    until: Nanoseconds | None = None
+
+
+Resolution: TypeAlias = Literal["", "true_positive", "benign_positive", "false_positive"]
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A span with one cause: opened by a verdict, updated by the next ones, closed when it is over."""
+    """A span with one cause: opened by a verdict, updated by the next ones, closed when it is over.
+
+    `resolution` is what an analyst made of it: an attack, something permitted that looks like one, or a mistake
+    of the model.
+    """
 
     incident_id: str
     kind: VerdictKind
@@ -276,3 +297,6 @@ class Incident:
     devices: tuple[str, ...]
     verdict: Verdict
     actions: tuple[ActionTaken, ...] = field(default=())
+    resolution: Resolution = ""
+    resolved_by: str = ""
+    resolved_at: Nanoseconds | None = None

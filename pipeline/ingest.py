@@ -232,6 +232,8 @@ def _events(body: dict[str, Any], writes: Writes) -> None:
     elif kind in ("quarantined", "released"):
         values = {"quarantined": kind == "quarantined", "quarantine_reason": str(body.get("reason", ""))}
         writes.update(device_id, "quarantine_at", at, values)
+    elif kind == "job":
+        writes.update(device_id, "job_at", at, {"job": str(body.get("reason", ""))})
 
 
 def _unknown_lane(_body: dict[str, Any], _writes: Writes) -> None:

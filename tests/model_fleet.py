@@ -246,17 +246,21 @@ class MemoryView:
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         if self.failures:
             raise self.failures.pop(0)
-        if "device_metrics" not in sql:
-            return self._own("models" if "FROM models" in sql else "incidents")
+        if "-- name: device_seconds" not in sql:
+            return self._own(sql)
         since = (parameters or {})["since_ms"]
         found = [row for key, row in sorted(self.rows.items()) if row["start_ms"] >= since][:CHUNK_ROWS]
         names = ("device_id", "start_ms", "num_devices", "topics", *COUNTS)
         return Rows(names, tuple(tuple(row[name] for name in names) for row in found))
 
-    def _own(self, table: str) -> Rows:
-        """The model's own rows as its memory asks for them: the newest of each key, of incidents the open ones."""
+    def _own(self, sql: str) -> Rows:
+        """The model's own rows as its memory asks for them: the newest of each key; of other tables none."""
+        table = sql.rpartition("FROM ")[2].split()[0]
+        if table not in ("models", "incidents"):
+            return Rows((), ())
         newest = {tuple(change.key.values()): change.new for change in self.applied if change.table == table}
-        rows = [row for row in newest.values() if row is not None and row.get("closed_at") is None]
+        closed = "closed_at IS NOT NULL" in sql
+        rows = [row for row in newest.values() if row and (row.get("closed_at") is not None) == closed]
         rows = [{**row, "actions": json.dumps(row["actions"])} if "actions" in row else row for row in rows]
         names = tuple(rows[0]) if rows else ()
         return Rows(names, tuple(tuple(row[name] for name in names) for row in rows))
@@ -290,6 +294,9 @@ class MemoryControl:
         self.shut[device_id] = reason
 
     async def release(self, device_id: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("gateway away")
         self.shut.pop(device_id, None)
 
     def quarantined(self) -> frozenset[str]:

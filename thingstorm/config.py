@@ -94,12 +94,24 @@ class ViewConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """The detector and the response to its verdicts."""
+    """The detector and the response to its verdicts.
+
+    `baseline` is a Parquet file for what was learnt: with it a restart does not learn again. Without `quarantine`
+    devices are only held for a person; a `dry_run` decides and records everything and does nothing. At most
+    `max_quarantine_share` of the fleet is shut out in all, `window_quarantine_share` within 5 s; what goes beyond is
+    held. A device comes out `release_after_seconds` after its incident is over, and at the latest after
+    `quarantine_limit_seconds`, never while evidence goes on.
+    """
 
     detector: str = "knn"
     train_seconds: Seconds = 120.0
+    baseline: Path | None = None
     quarantine: bool = True
+    dry_run: bool = False
     max_quarantine_share: Share = 0.3
+    window_quarantine_share: Share = 0.2
+    release_after_seconds: Seconds = 600.0
+    quarantine_limit_seconds: Seconds = 3600.0
 
 
 class ApiConfig(_Section):

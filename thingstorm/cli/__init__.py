@@ -10,7 +10,19 @@ import typer
 
 import thingstorm
 from contracts.errors import ThingstormError
-from thingstorm.cli import ask, bench, deploy, operate, play, record, replay, serve, shrink, up
+from thingstorm.cli import (
+    announce,
+    ask,
+    bench,
+    deploy,
+    operate,
+    play,
+    record,
+    replay,
+    serve,
+    shrink,
+    up,
+)
 
 app = typer.Typer(
     name="thingstorm",
@@ -20,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for module in (play, replay, record, shrink, up, serve, deploy, ask, operate, bench):
+for module in (play, replay, record, shrink, up, serve, deploy, ask, operate, announce, bench):
     module.register(app)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -11,18 +12,34 @@ import typer
 from contracts.errors import ConfigError, NotReady
 from thingstorm.cli.ask import Api, Form
 from thingstorm.cli.client import call
+from thingstorm.cli.durations import seconds_of
 from thingstorm.cli.tables import print_rows
 
 devices_app = typer.Typer(
-    help="Create devices, list, disconnect, quarantine and release them.", no_args_is_help=True
+    help="Create devices, list, disconnect, quarantine and release them; decide what is held.",
+    no_args_is_help=True,
 )
-incidents_app = typer.Typer(help="List incidents.", no_args_is_help=True)
+incidents_app = typer.Typer(help="List, show and resolve incidents.", no_args_is_help=True)
 
 DeviceId = Annotated[str, typer.Argument(help="The device's id (its MQTT client id).")]
+IncidentId = Annotated[str, typer.Argument(help="The incident's id.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+USER = os.environ.get("USER") or "operator"
+By = Annotated[str, typer.Option("--by", help="Who acts; it is recorded.", show_default=False)]
+For = Annotated[str | None, typer.Option("--for", help="How long: 30s, 5m, 2h. Default: until released.")]
+
+
+class Resolution(StrEnum):
+    """What an incident was."""
+
+    TRUE_POSITIVE = "true_positive"
+    BENIGN_POSITIVE = "benign_positive"
+    FALSE_POSITIVE = "false_positive"
+
 
 _DEVICES = ("device_id", "device_type", "connected", "quarantined", "last_seen", "firmware")
-_INCIDENTS = ("incident_id", "kind", "opened_at", "closed_at", "summary")
+_INCIDENTS = ("incident_id", "kind", "opened_at", "closed_at", "resolution", "summary")
+_ACTIONS = ("acted_at", "who", "action", "target", "outcome", "incident_id", "why")
 
 
 def register(app: typer.Typer) -> None:
@@ -118,17 +135,57 @@ def _write_private(path: Path, body: str) -> None:
 
 
 @devices_app.command("quarantine")
-def devices_quarantine(device_id: DeviceId, reason: Reason = "by hand", api: Api = None) -> None:
-    """Refuse the device from now on and close its connection."""
-    call("POST", f"/devices/{quote(device_id, safe='')}/quarantine", url=api, body={"reason": reason})
+def devices_quarantine(
+    device_id: DeviceId, reason: Reason = "by hand", by: By = USER, hold: For = None, api: Api = None
+) -> None:
+    """Refuse the device from now on and close its connection.
+
+    Example: thingstorm devices quarantine meter-0007 --reason "odd topic" --for 2h
+    """
+    body: dict[str, Any] = {"reason": reason, "by": by}
+    if hold is not None:
+        body["seconds"] = seconds_of(hold)
+    call("POST", f"/devices/{quote(device_id, safe='')}/quarantine", url=api, body=body)
     typer.echo(f"{device_id} is in quarantine; undo: thingstorm devices release {device_id}")
 
 
 @devices_app.command("release")
-def devices_release(device_id: DeviceId, reason: Reason = "by hand", api: Api = None) -> None:
+def devices_release(device_id: DeviceId, reason: Reason = "by hand", by: By = USER, api: Api = None) -> None:
     """Let the device come back."""
-    call("POST", f"/devices/{quote(device_id, safe='')}/release", url=api, body={"reason": reason})
+    body = {"reason": reason, "by": by}
+    call("POST", f"/devices/{quote(device_id, safe='')}/release", url=api, body=body)
     typer.echo(f"{device_id} may come back")
+
+
+@devices_app.command("held")
+def devices_held(api: Api = None, form: Form = "table") -> None:
+    """Quarantines that wait for a person: beyond a cap, or on a doubt."""
+    _print(call("GET", "/held", url=api)["held"], ("device_id", "incident_id", "why", "evidence"), form)
+
+
+@devices_app.command("approve")
+def devices_approve(device_id: DeviceId, reason: Reason = "by hand", by: By = USER, api: Api = None) -> None:
+    """Shut out a device that is held."""
+    call("POST", f"/held/{quote(device_id, safe='')}/approve", url=api, body={"reason": reason, "by": by})
+    typer.echo(f"{device_id} is in quarantine; undo: thingstorm devices release {device_id}")
+
+
+@devices_app.command("dismiss")
+def devices_dismiss(device_id: DeviceId, reason: Reason = "by hand", by: By = USER, api: Api = None) -> None:
+    """Do not shut out a device that is held."""
+    call("POST", f"/held/{quote(device_id, safe='')}/dismiss", url=api, body={"reason": reason, "by": by})
+    typer.echo(f"{device_id} is left alone")
+
+
+@devices_app.command("actions")
+def devices_actions(
+    device_id: Annotated[str, typer.Argument(help="The device; leave it out for all.")] = "",
+    api: Api = None,
+    form: Form = "table",
+) -> None:
+    """What was done about a device, or about all, newest first: by whom, why, with what outcome."""
+    found = call("GET", "/actions", url=api, query={"target": device_id} if device_id else None)
+    _print(found["actions"], _ACTIONS, form)
 
 
 @incidents_app.command("list")
@@ -138,13 +195,36 @@ def incidents_list(api: Api = None, form: Form = "table") -> None:
 
 
 @incidents_app.command("show")
-def incidents_show(
-    incident_id: Annotated[str, typer.Argument(help="The incident's id.")],
-    api: Api = None,
-    form: Form = "table",
-) -> None:
-    """One incident, whole."""
+def incidents_show(incident_id: IncidentId, api: Api = None, form: Form = "table") -> None:
+    """One incident, whole: its devices, what was done, what it was resolved as and what followed."""
     print_rows(("field", "value"), list(call("GET", f"/incidents/{incident_id}", url=api).items()), form)
+
+
+@incidents_app.command("resolve")
+def incidents_resolve(
+    incident_id: IncidentId,
+    resolution: Annotated[
+        Resolution,
+        typer.Option(
+            "--as", help="An attack; something permitted that looks like one; a mistake of the model."
+        ),
+    ],
+    reason: Reason = "by hand",
+    by: By = USER,
+    api: Api = None,
+) -> None:
+    """Say what an incident was; the model takes the lesson.
+
+    Benign and false positives release its devices and raise what the same signs take on them for a week. A true
+    positive keeps them in quarantine and out of all learning.
+
+    Example: thingstorm incidents resolve security-1767600035000 --as false_positive --reason "load test"
+    """
+    body = {"as": resolution.value, "reason": reason, "by": by}
+    told = call("POST", f"/incidents/{incident_id}/resolve", url=api, body=body)
+    typer.echo(f"{incident_id} is resolved as {resolution.value}")
+    for feature, limit in ((told["lesson"] or {}).get("limits") or {}).items():
+        typer.echo(f"  {feature} counts on these devices from z {limit:.1f} on")
 
 
 def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], form: Any) -> None:

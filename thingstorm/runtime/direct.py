@@ -31,6 +31,7 @@ from thingstorm.report.record import Latency, Ledger, PhaseSpan, Record, SqlAnsw
 from thingstorm.runtime.direct_transport import DirectTransport
 from thingstorm.runtime.exporting import messages_since
 from thingstorm.runtime.ledger import losses
+from thingstorm.runtime.parts import response_rule
 from thingstorm.runtime.play import answer
 from thingstorm.runtime.refresh import Refresh
 from thingstorm.runtime.signals import Interrupted
@@ -92,7 +93,7 @@ class DirectPlay:
             alerts=[self._alerts],
             detector=model.detector,
             train_seconds=model.train_seconds,
-            max_quarantine_share=model.max_quarantine_share if model.quarantine else 0.0,
+            response=response_rule(model),
             emit=self._tell,
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from analytics.response import ResponseRule
 from analytics.sync import Sync
 from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
@@ -42,7 +43,7 @@ from pipeline.router import Router
 from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
 from pipeline.worker import Worker
-from thingstorm.config import BrokerConfig, Config
+from thingstorm.config import BrokerConfig, Config, ModelConfig
 
 EVENTS_CAPACITY = 5_000
 """Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
@@ -332,8 +333,21 @@ def _model(cloud: Cloud, view: DuckDBView, control: DeviceControl, emit: Emit) -
         alerts=[alerts],
         detector=model.detector,
         train_seconds=model.train_seconds,
-        max_quarantine_share=model.max_quarantine_share if model.quarantine else 0.0,
+        response=response_rule(model),
+        baseline=model.baseline,
         emit=emit,
+    )
+
+
+def response_rule(model: ModelConfig) -> ResponseRule:
+    """What the model may do without asking."""
+    return ResponseRule(
+        quarantine=model.quarantine,
+        dry_run=model.dry_run,
+        max_share=model.max_quarantine_share,
+        window_share=model.window_quarantine_share,
+        release_after=model.release_after_seconds,
+        limit=model.quarantine_limit_seconds,
     )
 
 
@@ -355,5 +369,6 @@ __all__: Sequence[str] = (
     "make_broker",
     "make_pipeline",
     "make_rules_door",
+    "response_rule",
     "streams",
 )

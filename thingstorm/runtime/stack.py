@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from analytics.api import create_app
+from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
@@ -97,7 +98,8 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker)
+    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]

@@ -243,7 +243,7 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
     parts = make_analytics(cloud, control=control, emit=feed.emit)
-    app = create_app(view=parts.view, devices=control)
+    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     yield Parts([*parts.followers, control, parts.model], app)
 
