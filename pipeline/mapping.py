@@ -100,7 +100,7 @@ def failed_of(answer: Any, identifiers: Sequence[str]) -> set[str]:
     if not isinstance(told, list):
         return set(identifiers)
     names = {str(one.get("itemIdentifier")) if isinstance(one, Mapping) else "" for one in told}
-    return min(names, set(identifiers))
+    return names if names.issubset(identifiers) else set(identifiers)
 
 
 def receives(message: Sqs) -> int:
