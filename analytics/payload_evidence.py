@@ -39,6 +39,13 @@ def plain(features: Features, fleet: Features, rules: EvidenceRules) -> bool:
     doubles = features["takeovers"] >= rules.slow_z and features["takeover_events"] >= (5 if storm else 4)
     stolen = features["takeovers"] >= rules.thrice_z and features["takeovers_foreign"] >= 2
     huge = _grew(features, rules) and features["size_jump"] >= rules.size_doublings + 1.0
+    # a settled device that sends several times its largest payload to a topic nobody knows: a new firmware reboots
+    carried_out = (
+        features["size_jump"] >= rules.size_doublings + 1.0
+        and features["novel_events"] >= rules.seconds
+        and features["large_seconds"] >= rules.seconds
+        and features["since_connect"] >= rules.settled_seconds
+    )
     creeping = _creeps(features, rules) and features["changed_events"] >= 5
     false = features["value_shift"] >= rules.value_strong_z and features["value_ratio"] >= 1.0
     return bool(
@@ -47,6 +54,7 @@ def plain(features: Features, fleet: Features, rules: EvidenceRules) -> bool:
         or doubles
         or stolen
         or huge
+        or carried_out
         or creeping
         or false
         or _keeps_on(features, rules)

@@ -163,6 +163,8 @@ class Signals:
         known = self.known()
         silent = ~known & (self.history.spoken() == 0)
         connects = np.where(silent, self._sum("num_connects", RECENT_SECONDS), 0.0)
+        if not np.where(silent, self._sum("num_connects", WINDOW_SECONDS), 0.0).any():
+            connects[:] = 0.0  # nobody comes any more: who came before is not accused again
         return {"visits": beyond(connects), "visit_events": connects, "known": known.astype(np.float64)}
 
     def known(self) -> Flags:

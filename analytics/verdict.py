@@ -228,7 +228,7 @@ def _facts(
         broad=_broad(hot, present, rules),
         watched=tuple(sorted(load, key=order)),
         drifted=(),
-        outside=frozenset(_repeated([tick.outside for tick in recent], rules.hits)),
+        outside=frozenset(_repeated([tick.outside for tick in recent], rules.hits)) & ticks[-1].outside,
         visitors=tuple(sorted(window.device_id for window in windows if window.features["visit_events"] > 0)),
         up=sum(tick.up for tick in recent) >= rules.hits or len(load) >= enough,
         surge=sum(tick.surge for tick in recent) >= rules.hits,
