@@ -44,6 +44,15 @@ def peer_rise(count: Array, own: Array, groups: Sequence[Lines]) -> Array:
     return rise
 
 
+def rise_of(count: Array, own: Array) -> float:
+    """How much more these devices send than they expect: what `peer_rise` says to one who is none of them."""
+    expected = float(own.sum())
+    if expected < ACTIVE_PEERS:
+        return 1.0
+    capped = float(np.minimum(count, 3.0 * own + 3.0).sum())
+    return max(capped / expected, float(np.median(count / np.maximum(own, 0.5))))
+
+
 def _median_of_others(values: Array) -> Array:
     """For each element the lower median of the other elements (1 if there are none)."""
     if len(values) < 2:

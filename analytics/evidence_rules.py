@@ -32,7 +32,7 @@ class EvidenceRules:
     """No firmware makes readings 64 times as large."""
     changed_ratio: float = 1.25
     changed_z: float = 3.0
-    changed_share: float = 0.4
+    changed_share: float = 0.5
     """What this share of the peers does in the middle of their sessions, an operator has asked for."""
     value_z: float = 10.0
     value_strong_z: float = 20.0

@@ -24,6 +24,7 @@ from .counting import (
     peer_groups,
     peer_rise,
     per_group,
+    rise_of,
     trimmed_mean,
 )
 from .feature_table import DEVICE_FEATURES, FEATURES_VERSION, FLEET_FEATURES, SCORED, Feature
@@ -94,6 +95,8 @@ class _Table:
         self._baseline = baseline
         self._profiles = history.profiles(baseline)
         cohorts = [known.cohort(device_id) for device_id in self.ids]
+        recent = history.recent("changed", RECENT_SECONDS).any(axis=1)
+        self._changed = np.asarray(history.unprompted() & recent, dtype=np.bool_)
         self._groups = peer_groups(list(zip(self.types, cohorts, strict=True)), self.keep)
         self._allowed = [known.allowance(cohorts[group[0]]) if len(group) else 1.0 for group in self._groups]
 
@@ -134,7 +137,7 @@ class _Table:
     def _rate_over(self, span: int) -> dict[str, Array]:
         count = self._sum("num_messages_received", span)
         own = self._profiles[:, 0] * np.minimum(span, self._history.age())
-        peers = peer_rise(count, own, self._groups)
+        peers = self._peer_rise(count, own)
         credit = self._history.recent("credit", min(span + 1, self._history.seconds)).max(axis=1)
         expected = own * np.maximum(1.0, peers) + credit
         # the own rate is itself an estimate from `seconds` of traffic: its error adds to the count's
@@ -150,6 +153,16 @@ class _Table:
             "ratio": count / np.maximum(expected * doubt, 0.5),
             "ratio_own": count / np.maximum(own + credit, 0.5),
         }
+
+    def _peer_rise(self, count: Array, own: Array) -> Array:
+        """The rise of the peers that did not change in the middle of a session: the changed excuse each other no more."""
+        rise = peer_rise(count, own, self._groups)
+        for group in self._groups:
+            plain = group[~self._changed[group]]
+            if len(plain) < len(group) and len(plain) >= max(3, len(group) / 2):
+                rise[plain] = peer_rise(count, own, [plain])[plain]
+                rise[group[self._changed[group]]] = rise_of(count[plain], own[plain])
+        return rise
 
     def _dispersion(self) -> Array:
         learnt = self._baseline.dispersion
