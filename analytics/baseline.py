@@ -144,6 +144,28 @@ def learn_baseline(seconds: Sequence[Second], *, without: frozenset[str] = froze
     return replace(learnt, half_open=max(second.half_open for second in seconds))
 
 
+@dataclass(slots=True)
+class _Blocks:
+    """A device's counts in blocks of 5 s: `whole` ones between its `first` and its `last`, their sum and squares."""
+
+    first: int
+    last: int
+    running: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+
+    @property
+    def whole(self) -> int:
+        return max(0, self.last - self.first - 1)
+
+    def end_with(self, block: int) -> None:
+        """The running block is over, and so are the silent ones up to this."""
+        if self.last != self.first:
+            self.total += self.running
+            self.squares += self.running * self.running
+        self.last, self.running = block, 0.0
+
+
 class _Tally:
     def __init__(self) -> None:
         self._messages: defaultdict[str, float] = defaultdict(float)
@@ -153,8 +175,7 @@ class _Tally:
         self._topics: defaultdict[str, set[str]] = defaultdict(set)
         self._largest: defaultdict[str, int] = defaultdict(int)
         self._replays: defaultdict[str, int] = defaultdict(int)
-        self._blocks: dict[str, tuple[int, float]] = {}
-        self._squares: defaultdict[str, float] = defaultdict(float)
+        self._blocks: dict[str, _Blocks] = {}
         self._texts: dict[str, str] = {}
         self._shapes: dict[str, dict[str, dict[str, int]]] = {}
         self._readings = ReadingTally()
@@ -181,13 +202,12 @@ class _Tally:
                 self._look_inside(row, second.start)
 
     def _add_block(self, row: DeviceRow, second: int) -> None:
-        """The sum of squares of counts in blocks of 5 s: the running block is added when the next begins."""
+        """Sums of counts in whole blocks of 5 s; a device's first block and the running one are not whole."""
         block, count = second // BLOCK_SECONDS, float(row.counts[_MESSAGES])
-        before, sent = self._blocks.get(row.device_id, (block, 0.0))
-        if before != block:
-            self._squares[row.device_id] += sent * sent
-            sent = 0.0
-        self._blocks[row.device_id] = (block, sent + count)
+        found = self._blocks.setdefault(row.device_id, _Blocks(block, block))
+        if block != found.last:
+            found.end_with(block)
+        found.running += count
 
     def _look_inside(self, row: DeviceRow, second: int) -> None:
         known = self._patterns_of.setdefault(row.device_id, {})
@@ -222,7 +242,7 @@ class _Tally:
             self._patterns(types),
             schemas=self._schemas(types),
             walks=self._readings.learn(types, end=end),
-            dispersion=self._dispersion(types, lasted),
+            dispersion=self._dispersion(types),
             replays=self._replay_shares(types),
         )
 
@@ -234,21 +254,21 @@ class _Tally:
                     pooled[kind, pattern][self._texts.get(shape, shape)] += count
         return {key: learn_schema(counts) for key, counts in pooled.items()}
 
-    def _dispersion(self, types: Mapping[str, str], lasted: Mapping[str, float]) -> dict[str, float]:
-        excess: defaultdict[str, float] = defaultdict(float)
-        means: defaultdict[str, float] = defaultdict(float)
+    def _dispersion(self, types: Mapping[str, str]) -> dict[str, float]:
+        """Pooled over the devices of a type: variance within each device (n - 1 of n blocks are free) over the mean."""
+        pooled: defaultdict[str, list[_Blocks]] = defaultdict(list)
         for device_id, kind in types.items():
-            blocks = lasted[device_id] / BLOCK_SECONDS
-            if blocks < 3.0:
-                continue
-            # without the running block, which is not whole; the first is not whole either, and one in many
-            sent = self._messages[device_id] - self._blocks[device_id][1]
-            mean = sent / (blocks - 0.5)
-            excess[kind] += max(0.0, self._squares[device_id] / (blocks - 0.5) - mean * mean)
-            means[kind] += mean
-        return {
-            kind: float(np.clip(excess[kind] / mean, *DISPERSION)) for kind, mean in means.items() if mean
-        }
+            blocks = self._blocks.get(device_id)
+            if blocks is not None and blocks.whole >= 2:
+                pooled[kind].append(blocks)
+        found = {}
+        for kind, all_blocks in pooled.items():
+            mean = sum(one.total for one in all_blocks) / sum(one.whole for one in all_blocks)
+            spread = sum(one.squares - one.total * one.total / one.whole for one in all_blocks)
+            if mean:
+                free = sum(one.whole - 1 for one in all_blocks)
+                found[kind] = float(np.clip(spread / free / mean, *DISPERSION))
+        return found
 
     def _replay_shares(self, types: Mapping[str, str]) -> dict[str, float]:
         replays: defaultdict[str, int] = defaultdict(int)
