@@ -250,6 +250,12 @@ def _outside_evidence(facts: Facts) -> Iterator[Evidence]:
         yield Evidence(FLEET, name, value, own, own, float(count_z(value, own)), "security")
 
 
+def _outside_strength(facts: Facts, rules: Rules) -> float:
+    """How many times its limit each sign from outside the fleet is; 0 without one."""
+    limits = {"visits": rules.visits, "half_open": rules.half_open + facts.fleet["half_open_learnt"]}
+    return sum(facts.fleet[name] / limits[name] for name in facts.outside)
+
+
 def _repeated(sets: Sequence[frozenset[str]], times: int) -> set[str]:
     counts = Counter(name for found in sets for name in found)
     return {name for name, count in counts.items() if count >= times}
@@ -282,7 +288,7 @@ def _kind(facts: Facts, rules: Rules) -> VerdictKind:
 
 def _confidence(kind: VerdictKind, facts: Facts, rules: Rules) -> float:
     """Between 0 and 1, never falling when evidence is added. Not a calibrated probability."""
-    hostile = sum(facts.signs[name].strength for name in facts.hostile)
+    hostile = sum(facts.signs[name].strength for name in facts.hostile) + _outside_strength(facts, rules)
     if kind == "attack":
         # one device at its limit: 0.59; three: 0.73; ten devices at twice the limit: 0.99
         return 1.0 - 0.5 * float(np.exp(-hostile / 5.0))

@@ -169,9 +169,7 @@ def test_who_was_flagged_during_an_announced_change_keeps_the_old_normal() -> No
     rates=st.lists(st.lists(st.floats(0.0, 500.0), min_size=6, max_size=6), min_size=1, max_size=12),
     size=st.floats(1.0, 1e6),
 )
-def test_no_traffic_whatever_takes_a_profile_beyond_its_bounds(
-    rates: list[list[float]], size: float
-) -> None:
+def test_no_traffic_whatever_takes_a_profile_beyond_its_bounds(rates: list[list[float]], size: float) -> None:
     run = _Run()
     most = RULES.budget * RULES.common * (1.0 + 2.0 / (RATE * 3600.0) ** 0.5)
     for minute in rates:

@@ -133,5 +133,3 @@ def test_ids_and_topics_of_any_kind_come_back(
     found = load(path)
     assert found.baseline == baseline
     assert dict(found.anchors) == devices
-
-
