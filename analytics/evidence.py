@@ -135,7 +135,9 @@ def _novelty(features: Mapping[str, float], rules: EvidenceRules) -> str:
     if features["novel_joined"] < max(rules.join_seconds, gap):
         return "forming"
     if company >= 2 and spread < rules.cascade_spread:
-        return "odd"  # they began together
+        # they began together: by chance, or told to
+        told = features["novel_age"] >= rules.together_seconds
+        return "habit" if told and features["novel_slow_seconds"] >= rules.alone_times else "odd"
     lasts = (
         features["novel_age"] >= rules.alone_seconds and features["novel_slow_seconds"] >= rules.alone_times
     )

@@ -46,6 +46,8 @@ class EvidenceRules:
     """While devices join faster than this (or than twice their mean gap), nobody knows what it will be."""
     alone_seconds: float = 20.0
     alone_times: float = 3.0
+    together_seconds: float = 12.0
+    """Two that begin such a habit within moments need less time: one cause moved both."""
     """One device on a new topic of its own branch, and nothing else: an odd word is no attack, a habit is."""
     settled_seconds: float = 15.0
     seconds: float = 2.0
