@@ -15,6 +15,7 @@ from contracts.errors import NotReady
 from contracts.messages import SECOND, Nanoseconds, Score, Verdict, Window
 
 from .baseline import MIN_SECONDS, Baseline, learn_baseline
+from .calibration import shipped_calibration
 from .detectors import ScaledDetector, make_detector
 from .detectors.base import MAX_ROWS, MIN_ROWS, CleanRows
 from .detectors.robust import RobustDetector
@@ -95,7 +96,10 @@ class Model:
         """No security incident is open: only then is drift followed."""
         self.learnt: Learnt | None = None
         self.detector: ScaledDetector | None = None
+        self._calibration = shipped_calibration()
         self.flagged = 0
+        self.flagged_now: frozenset[str] = frozenset()
+        """The devices whose windows were flagged in the last tick."""
 
     @property
     def learning(self) -> bool:
@@ -209,7 +213,9 @@ class Model:
             self._suspects |= tick.hot
         else:
             self._follow(verdict, tick)
-        self.flagged += sum(score.flagged for score in scores or ())
+            verdict = replace(verdict, confidence=self._calibration.apply(verdict.kind, verdict.confidence))
+        self.flagged_now = frozenset(score.device_id for score in scores or () if score.flagged)
+        self.flagged += len(self.flagged_now)
         return verdict
 
     def prepare(self) -> None:

@@ -18,7 +18,6 @@ from contracts.messages import (
     ActionTaken,
     Change,
     Incident,
-    Json,
     Nanoseconds,
     Verdict,
 )
@@ -42,6 +41,9 @@ from .verdict import Rules
 from .windows import COUNTS, SECONDS_QUERY, Second, SecondReader
 
 T = TypeVar("T")
+
+Watch = Callable[[Second, frozenset[str]], None]
+"""Told of every second that is judged and of the devices whose windows were flagged in it."""
 
 POLL: Nanoseconds = 150 * MILLISECOND
 """Adds 75 ms to the time to verdict on average; the query reads only seconds not yet judged (some ms)."""
@@ -100,12 +102,14 @@ class VerdictLoop:
         drift: DriftRules | None = None,
         baseline: Path | None = None,
         emit: Emit | None = None,
+        watch: Watch | None = None,
     ) -> None:
         check_detector(detector)
         self._view = view
         self._clock = clock
         self._control = control
         self._emit = emit or _nobody
+        self._watch = watch or _nobody
         self._train_seconds = train_seconds
         self._model = Model(
             clock=clock, detector=detector, train_until=train_until, rules=rules or Rules(), drift=drift
@@ -352,6 +356,7 @@ class VerdictLoop:
             await self._in_thread(lambda: self._model.take(second, shut_out=shut_out))
             return
         verdict = await self._in_thread(lambda: self._take_and_judge(second, shut_out))
+        self._watch(second, self._model.flagged_now)
         self._counters["ticks"] += 1
         await self._fit_if_wanted()
         await self._handle(verdict)
@@ -450,5 +455,5 @@ class VerdictLoop:
         return fresh
 
 
-def _nobody(_event: str, _facts: Mapping[str, Json]) -> None:
+def _nobody(_event: object, _facts: object) -> None:
     """Nobody watches."""

@@ -80,8 +80,8 @@ class Change:
     """One record of a table's stream (or of its first scan).
 
     `key` holds the key attributes by name. `new` and `old` are items as plain JSON values (numbers as int or
-    float, never Decimal). `sequence` orders the changes of one key; records of a scan carry 0. `shard` and
-    `sequence` together are the position to resume from.
+    float, never Decimal). `sequence` orders the changes of one key; what a scan found carries 0: it is
+    newer than all changes before it. `shard` and `sequence` together are the position to resume from.
     """
 
     kind: ChangeKind

@@ -1,7 +1,11 @@
-"""Reads the tables' streams (after a first scan) as changes: ordered per key, at least once."""
+"""Reads the tables' streams (after a first scan) as changes: ordered per key, at least once.
+
+A scan tells what a stream does not: at the first start, after records were trimmed before they were read, after the
+service was another one for a while. It is taken when everything read is applied, so what it shows is newer than
+the view, rows that it does not show are gone, and every record that comes later is newer or already in it.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -9,15 +13,13 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from contracts.clock import Clock
-from contracts.errors import Terminal, Transient
+from contracts.errors import Transient
 from contracts.messages import Change, Json, Nanoseconds
 from contracts.ports import Health, State
 from contracts.streams import BatchStream
+from contracts.trail import Trail
 
-from .aws.session import translated
-
-LIMIT = 1000
-"""Records of one GetRecords, AWS's own limit."""
+from .table_stream import Checkpoints, TableStream, removed
 
 BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.2
 """Between polls of a shard. AWS allows five GetRecords a second and shard: 0.2 s; the emulator has no limit."""
@@ -25,27 +27,21 @@ BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.2
 BACKOFF_SECONDS = 0.5
 FAULTS_IN_A_ROW = 20
 
+RETAKE_SECONDS = 10.0
+"""An iterator is taken anew so often, by the sequence of the last record: a service that was restarted between two
+polls knows neither, and is found out by that. On AWS an iterator lives 15 minutes."""
 
-@dataclass(slots=True)
-class _Shard:
-    """Where we are in one shard: the iterator to use next, and the last sequence handed on.
+LOOK_SECONDS = 1.0
+"""Between two looks for the children of a closed shard; AWS allows ten DescribeStream a second."""
 
-    `gap_after` is set when the records behind that sequence are gone: what they said must be scanned for.
-    """
-
-    table: str
-    stream_arn: str
-    shard_id: str
-    sequence: str
-    iterator: str | None = None
-    closed: bool = False
-    gap_after: int | None = None
+Key = Mapping[str, Json]
 
 
 class ChangeReader:
     """Follows tables (`tables` maps collection names to table names) from their checkpoints on.
 
-    `checkpoints` is asked once, at the start: the last sequence applied by (collection, shard).
+    `checkpoints` is asked for the last sequence applied by (collection, shard), `keys` for the keys of all rows of a
+    collection: both are the view's.
     """
 
     name = "changes"
@@ -57,28 +53,34 @@ class ChangeReader:
         streams: Any,
         tables: Mapping[str, str],
         out: BatchStream[Change],
-        checkpoints: Callable[[], Awaitable[Mapping[tuple[str, str], int]]],
+        checkpoints: Callable[[], Awaitable[Checkpoints]],
+        keys: Callable[[str], Awaitable[Sequence[Key]]],
         clock: Clock,
+        trail: Trail | None = None,
     ) -> None:
         self._dynamodb = dynamodb
         self._streams = streams
         self._tables = tables
         self._out = out
-        self._ask_checkpoints = checkpoints
-        self._checkpoints: Mapping[tuple[str, str], int] = {}
+        self._checkpoints = checkpoints
+        self._keys = keys
         self._clock = clock
+        self._trail = trail or Trail(capacity=0)
         self._limiter = CapacityLimiter(len(tables) + 1)
         self._state: State = "starting"
         self._detail = ""
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("records", "scanned", "resyncs", "polls", "retries"), 0)
+        self._counters = dict.fromkeys(("records", "scanned", "removed", "resyncs", "polls", "retries"), 0)
         self._outages = 0
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        self._checkpoints = await self._ask_checkpoints()
+        known = await self._checkpoints()
         async with anyio.create_task_group() as tasks:
             for collection, table in self._tables.items():
-                tasks.start_soon(self._follow, collection, table)
+                stream = TableStream(
+                    collection, table, dynamodb=self._dynamodb, streams=self._streams, checkpoints=known
+                )
+                tasks.start_soon(self._follow, stream)
             self._state = "ready"
             task_status.started()
 
@@ -96,41 +98,81 @@ class ChangeReader:
         gauges = (self._out.gauge(),)
         return Health(self.name, self._state, self._detail, self._last_progress, gauges, dict(self._counters))
 
-    async def _follow(self, collection: str, table: str) -> None:
+    async def _follow(self, stream: TableStream) -> None:
         """Scan if nothing is known of the table, then its stream for ever.
 
         The stream's positions are taken before the scan, so nothing falls between; what is seen twice is the
         view's to recognise by its sequence.
         """
-        arn = await self._call(self._stream_arn, table)
-        shards = await self._call(self._new_shards, collection, arn, {})
-        if not any(table_name == collection for table_name, _ in self._checkpoints):
-            for changes in await self._call(self._scan, collection, table):
-                await self._hand_on(changes, "scanned")
+        await self._begin(stream)
         while True:
-            busy = False
-            for shard in [one for one in shards.values() if not one.closed]:
-                outages = self._outages
-                changes = await self._call(self._read, shard)
-                self._counters["polls"] += 1
-                if self._outages != outages:
-                    # the service may be another process now, to which our iterators mean nothing
-                    shard.iterator = None
-                await self._close_gap(collection, table, shard)
-                busy = busy or bool(changes)
-                await self._hand_on(changes, "records")
-            if all(shard.closed for shard in shards.values()):
-                shards |= await self._call(self._new_shards, collection, arn, shards)
+            busy = await self._turn(stream, anyio.current_time())
             await anyio.sleep(BUSY_SECONDS if busy else IDLE_SECONDS)
 
-    async def _close_gap(self, collection: str, table: str, shard: _Shard) -> None:
-        """Scan for what trimmed records had said: newer than all that was applied, older than all that comes."""
-        if shard.gap_after is None:
-            return
-        sequence, shard.gap_after = shard.gap_after + 1, None
+    async def _begin(self, stream: TableStream) -> None:
+        if await self._call(stream.look) or stream.new:
+            await self._scan(stream)
+        stream.looked = stream.retaken = anyio.current_time()
+
+    async def _turn(self, stream: TableStream, now: float) -> bool:
+        """Read once, and look for new shards where one has ended; whether there was anything to read."""
+        if retake := now >= stream.retaken + RETAKE_SECONDS:
+            stream.retaken = now
+        busy = await self._read_once(stream, retake=retake)
+        if stream.should_look() and now >= stream.looked + LOOK_SECONDS:
+            stream.looked = now
+            if await self._call(stream.look):
+                await self._resync(stream)
+        return busy
+
+    async def _read_once(self, stream: TableStream, *, retake: bool) -> bool:
+        """The next records of every shard; whether there were any."""
+        busy = False
+        for shard in stream.readable():
+            outages = self._outages
+            if retake:
+                stream.retake(shard)
+            changes = await self._call(stream.read, shard)
+            self._counters["polls"] += 1
+            if self._outages != outages:
+                stream.interrupted(shard)
+            if shard.gap:
+                shard.gap = False
+                await self._resync(stream)
+            busy = busy or bool(changes)
+            await self._hand_on(changes, "records")
+            if changes:
+                stream.handed_on[shard.shard_id] = changes[-1].sequence
+        return busy
+
+    async def _resync(self, stream: TableStream) -> None:
         self._counters["resyncs"] += 1
-        for changes in await self._call(self._scan, collection, table, sequence):
+        await self._until_applied(stream)
+        await self._scan(stream)
+
+    async def _until_applied(self, stream: TableStream) -> None:
+        """A scan is newer than the view only when nothing older is on its way there."""
+        while True:
+            applied = await self._checkpoints()
+            if all(
+                applied.get((stream.collection, name), 0) >= sequence
+                for name, sequence in stream.handed_on.items()
+            ):
+                return
+            await anyio.sleep(BUSY_SECONDS)
+
+    async def _scan(self, stream: TableStream) -> None:
+        """The whole table, page by page, and what the view has beyond it."""
+        left = {_identity(key): key for key in await self._keys(stream.collection)}
+        start: Mapping[str, Any] | None = None
+        while True:
+            changes, start = await self._call(stream.pages, start)
+            for change in changes:
+                left.pop(_identity(change.key), None)
             await self._hand_on(changes, "scanned")
+            if not start:
+                break
+        await self._hand_on(removed(stream.collection, list(left.values())), "removed")
 
     async def _hand_on(self, changes: Sequence[Change], counter: str) -> None:
         for change in changes:
@@ -138,13 +180,15 @@ class ChangeReader:
         if changes:
             self._counters[counter] += len(changes)
             self._last_progress = self._clock.now()
+            rows = [one.new for one in changes if one.new is not None and one.table == "telemetry"]
+            self._trail.note("changed", self._last_progress, rows)
 
-    async def _call(self, work: Any, *arguments: Any) -> Any:
+    async def _call(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run blocking work in a thread, again while it is worth it."""
         faults = 0
         while True:
             try:
-                result = await to_thread.run_sync(translated(work), *arguments, limiter=self._limiter)
+                result = await to_thread.run_sync(work, *arguments, limiter=self._limiter)
             except Transient as error:
                 faults += 1
                 self._outages += 1
@@ -157,110 +201,6 @@ class ChangeReader:
             self._detail = ""
             return result
 
-    def _stream_arn(self, table: str) -> str:
-        arn = self._dynamodb.describe_table(TableName=table)["Table"].get("LatestStreamArn")
-        if not arn:
-            raise Terminal(
-                f"table {table} has no stream", fix="enable NEW_AND_OLD_IMAGES on it, or provision again"
-            )
-        return str(arn)
 
-    def _new_shards(self, collection: str, arn: str, known: Mapping[str, _Shard]) -> dict[str, _Shard]:
-        """Shards not yet known, parents before children (DescribeStream lists them so)."""
-        described = self._streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-        return {
-            one["ShardId"]: _Shard(collection, arn, one["ShardId"], self._position(collection, one))
-            for one in described
-            if one["ShardId"] not in known
-        }
-
-    def _position(self, collection: str, shard: Mapping[str, Any]) -> str:
-        """The checkpoint as the shard spells its numbers: a number has lost the leading zeros."""
-        sequence = self._checkpoints.get((collection, shard["ShardId"]))
-        width = len(shard["SequenceNumberRange"].get("StartingSequenceNumber", ""))
-        return "" if sequence is None else str(sequence).zfill(width)
-
-    def _scan(self, collection: str, table: str, sequence: int = 0) -> list[list[Change]]:
-        key = [
-            one["AttributeName"]
-            for one in self._dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]
-        ]
-        pages = self._dynamodb.get_paginator("scan").paginate(TableName=table)
-        return [[_scanned(collection, key, item, sequence) for item in page["Items"]] for page in pages]
-
-    def _read(self, shard: _Shard) -> list[Change]:
-        if shard.iterator is None:
-            shard.iterator = self._iterator(shard)
-        try:
-            answer = self._streams.get_records(ShardIterator=shard.iterator, Limit=LIMIT)
-        except self._streams.exceptions.ExpiredIteratorException:
-            shard.iterator = None
-            return []
-        changes = [_change(shard, record) for record in answer["Records"]]
-        if changes:
-            shard.sequence = str(answer["Records"][-1]["dynamodb"]["SequenceNumber"])
-        shard.iterator = answer.get("NextShardIterator")
-        shard.closed = shard.iterator is None
-        return [change for change in changes if change.sequence > self._applied(shard)]
-
-    def _iterator(self, shard: _Shard) -> str:
-        """After the last sequence; from the oldest record where nothing is known or that record is trimmed."""
-        ask = {"StreamArn": shard.stream_arn, "ShardId": shard.shard_id}
-        if shard.sequence:
-            try:
-                answer = self._streams.get_shard_iterator(
-                    **ask, ShardIteratorType="AFTER_SEQUENCE_NUMBER", SequenceNumber=shard.sequence
-                )
-                return str(answer["ShardIterator"])
-            except self._streams.exceptions.TrimmedDataAccessException:
-                shard.gap_after, shard.sequence = int(shard.sequence), ""
-        return str(self._streams.get_shard_iterator(**ask, ShardIteratorType="TRIM_HORIZON")["ShardIterator"])
-
-    def _applied(self, shard: _Shard) -> int:
-        return self._checkpoints.get((shard.table, shard.shard_id), 0)
-
-
-def _change(shard: _Shard, record: Mapping[str, Any]) -> Change:
-    told = record["dynamodb"]
-    return Change(
-        kind=record["eventName"],
-        table=shard.table,
-        key=plain_item(told["Keys"]),
-        new=plain_item(told["NewImage"]) if "NewImage" in told else None,
-        old=plain_item(told["OldImage"]) if "OldImage" in told else None,
-        sequence=int(told["SequenceNumber"]),
-        shard=shard.shard_id,
-    )
-
-
-def _scanned(collection: str, key: Sequence[str], item: Mapping[str, Any], sequence: int) -> Change:
-    plain = plain_item(item)
-    return Change("INSERT", collection, {name: plain[name] for name in key}, plain, None, sequence)
-
-
-def plain_item(item: Mapping[str, Any]) -> dict[str, Json]:
-    """An item of typed attributes as plain JSON values."""
-    return {name: plain_value(value) for name, value in item.items()}
-
-
-def plain_value(typed: Mapping[str, Any]) -> Json:
-    """One typed attribute (`{"N": "5"}`): numbers as int where whole, lists and maps walked, sets as lists."""
-    ((kind, value),) = typed.items()
-    if kind == "N":
-        return _number(value)
-    if kind == "NULL":
-        return None
-    if kind == "L":
-        return [plain_value(one) for one in value]
-    if kind == "M":
-        return plain_item(value)
-    if kind == "NS":
-        return [_number(one) for one in value]
-    return list(value) if kind == "SS" else value
-
-
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+def _identity(key: Key) -> tuple[Json, ...]:
+    return tuple(key[name] for name in sorted(key))

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from contracts.messages import SECOND, Change, Json, Nanoseconds
 
-from .changes import plain_item
+from .items import plain_item
 
 ChangeKind: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE"]
 

@@ -274,6 +274,9 @@ class MemoryView:
     async def checkpoints(self) -> Mapping[tuple[str, str], int]:
         return {}
 
+    async def keys(self, table: str) -> Sequence[Mapping[str, Any]]:
+        return [change.key for change in self.applied if change.table == table]
+
     def table(self, name: str) -> list[Mapping[str, Any]]:
         return [change.new for change in self.applied if change.table == name and change.new is not None]
 

@@ -24,9 +24,6 @@ from numpy.typing import NDArray
 
 from .frozen import freeze
 
-NICENESS = 5
-"""The path goes first: while a model is imported or fitted, a robust z judges."""
-
 SEED = 7
 """Fixed: the same baseline must give the same scores, with classes that draw lots as well."""
 
@@ -34,8 +31,8 @@ _HEAD = struct.Struct(">cQQ")
 
 
 def main() -> None:
-    """Serve until standard input ends."""
-    os.nice(NICENESS)
+    """Serve until standard input ends. The only argument is how much the process yields to others."""
+    os.nice(int(sys.argv[1]))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # what a library prints must not get between the frames
     models: dict[int, _Served | Exception] = {}

@@ -18,6 +18,9 @@ from contracts.errors import BackendError, BackendMissing
 from . import child
 from .base import Matrix
 
+NICENESS = 5
+"""The path goes first: while a model is imported or fitted, a robust z judges. A batch waits for it anyway."""
+
 _numbers = itertools.count(1)
 
 
@@ -69,7 +72,7 @@ class _Process:
         self._lock = threading.Lock()
         self._dropped: list[int] = []
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", child.__name__],
+            [sys.executable, "-m", child.__name__, str(0 if _kept else NICENESS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the stack, which closes us in its turn

@@ -2,10 +2,13 @@
 
 The last record of a key wins, by sequence; a record not newer than what is stored for its key does nothing. A
 removed key leaves its sequence behind (a tombstone), so that a replayed older INSERT cannot bring it back.
+
+What a scan found has no sequence (0): it is newer than all that was applied, and older than all records to come. It
+takes effect and leaves the key's sequence as it was.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.messages import Change
 
@@ -36,7 +39,11 @@ def latest(changes: Iterable[Change], collection: Collection) -> dict[str, Chang
 
 def effect(chosen: Mapping[str, Change], stored: Mapping[str, int]) -> Effect:
     """Leave out what is not newer than the stored sequence of its key."""
-    newer = {i: c for i, c in chosen.items() if i not in stored or c.sequence > stored[i]}
+    newer = {
+        i: c if c.sequence else replace(c, sequence=stored.get(i, 0))
+        for i, c in chosen.items()
+        if not c.sequence or c.sequence > stored.get(i, -1)
+    }
     return Effect(
         upserts={i: c for i, c in newer.items() if c.kind != "REMOVE" and c.new is not None},
         removals={i: c.sequence for i, c in newer.items() if c.kind == "REMOVE" or c.new is None},

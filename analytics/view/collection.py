@@ -108,6 +108,11 @@ class Collection:
             for name, kind in self.columns.items()
         ]
 
+    def keys_sql(self) -> str:
+        """A statement for the keys of all rows, moments in milliseconds as the table has them."""
+        columns = (f"epoch_ms({name})" if self.columns[name] is TIMESTAMP else name for name in self.key)
+        return f"SELECT {', '.join(columns)} FROM {self.name}"  # noqa: S608 - the names are ours
+
     def schema(self) -> pa.Schema:
         own = [(name, kind.arrow) for name, kind in self.columns.items()]
         tail = [("extra", pa.string()), ("_seq", pa.string()), ("_ingest_time", pa.timestamp("us"))]

@@ -129,6 +129,14 @@ class DuckDBView:
         )
         return {(str(collection), str(shard)): int(sequence) for collection, shard, sequence in rows}
 
+    async def keys(self, table: str) -> list[dict[str, Json]]:
+        """The keys of all rows of a collection, as the changes had them."""
+        collection = COLLECTIONS[table]
+        rows = await to_thread.run_sync(
+            lambda: self._writer().execute(collection.keys_sql()).fetchall(), limiter=self._writing
+        )
+        return [dict(zip(collection.key, row, strict=True)) for row in rows]
+
     def _writer(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             raise NotReady("the view is not open", fix="wait until it is ready, or start the stack again")

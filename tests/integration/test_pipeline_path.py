@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,18 @@ def device_item(aws: Aws, device_id: str) -> dict[str, Any]:
 
 
 def reader(
-    aws: Aws, out: BatchStream[Change], checkpoints: dict[tuple[str, str], int] | None = None
+    aws: Aws,
+    out: BatchStream[Change],
+    checkpoints: dict[tuple[str, str], int] | None = None,
+    keys: Sequence[dict[str, str]] = (),
 ) -> ChangeReader:
+    """`checkpoints` and `keys` are what the view has already."""
+
     async def known() -> dict[tuple[str, str], int]:
         return checkpoints or {}
+
+    async def rows(_table: str) -> Sequence[dict[str, str]]:
+        return keys
 
     return ChangeReader(
         dynamodb=aws.client("dynamodb"),
@@ -86,6 +94,7 @@ def reader(
         tables={"telemetry": aws.resources.tables["telemetry"]},
         out=out,
         checkpoints=known,
+        keys=rows,
         clock=SystemClock(),
     )
 
@@ -234,15 +243,19 @@ async def test_what_the_stream_has_forgotten_is_scanned_for(provisioned: Aws) ->
         seen = await take(first, 2)
     oldest = min(change.sequence for change in seen)
     again = BatchStream[Change]("again", capacity=100)
-    behind = reader(provisioned, again, {("telemetry", seen[0].shard): oldest - 10})
+    stale = {"device_id": "d9", "event_id": "deleted meanwhile"}
+    keys = [
+        stale,
+        *({"device_id": str(c.key["device_id"]), "event_id": str(c.key["event_id"])} for c in seen),
+    ]
+    behind = reader(provisioned, again, {("telemetry", seen[0].shard): oldest - 10}, keys)
     async with supervise([behind], drain_seconds=5):
-        changes = await take(again, 4)
+        changes = await take(again, 5, scanned=True)
     assert behind.health().counters["resyncs"] == 1
-    scanned, streamed = changes[:2], changes[2:]
+    scanned, (gone,), streamed = changes[:2], changes[2:3], changes[3:]
     assert {change.new["message_id"] for change in scanned if change.new} == {"m1", "m2"}
-    assert {change.sequence for change in scanned} == {oldest - 9}, (
-        "newer than what was applied, older than all else"
-    )
+    assert (gone.kind, gone.key) == ("REMOVE", stale)
+    assert {change.sequence for change in (*scanned, gone)} == {0}
     assert sorted(change.sequence for change in streamed) == sorted(change.sequence for change in seen)
 
 

@@ -5,20 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from view_changes import device, model, telemetry
+from view_changes import device, telemetry
 
 from analytics.view.duckdb import MAX_ROWS, DuckDBView
 from contracts.errors import BackendError, ConfigError, NotReady
-from contracts.messages import Change, ChangeKind
+from contracts.messages import Change
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -96,81 +94,6 @@ async def test_a_removed_key_is_not_brought_back_by_a_replay_but_by_a_newer_inse
         assert await rows(view, "SELECT firmware FROM devices") == [("2",)]
 
 
-async def test_a_scanned_row_never_overwrites_one_of_the_stream() -> None:
-    async with a_view() as view:
-        await view.apply([device("a", 5, firmware="new")])
-        await view.apply([device("a", 0, firmware="scanned"), device("b", 0, firmware="scanned")])
-        assert await rows(view, "SELECT device_id, firmware FROM devices ORDER BY 1") == [
-            ("a", "new"),
-            ("b", "scanned"),
-        ]
-
-
-NAMES = st.sampled_from(["a", "b", "c'd"])
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**40), 10**40),
-    st.floats(),
-    st.text(max_size=8),
-    st.lists(st.integers(), max_size=2),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)
-KINDS: st.SearchStrategy[ChangeKind] = st.sampled_from(["INSERT", "MODIFY", "MODIFY", "REMOVE"])
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Change], list[Change]]:
-    """A stream's history (sequences are unique), and an interleaving of it with repeats and in any order."""
-    count = draw(st.integers(1, 12))
-    history = [
-        device(
-            draw(NAMES),
-            number + 1,
-            kind=draw(KINDS),
-            firmware=draw(VALUES),
-            connected=draw(VALUES),
-            x=draw(VALUES),
-        )
-        for number in range(count)
-    ]
-    repeats = draw(st.lists(st.sampled_from(history), max_size=10))
-    return history, draw(st.permutations(history + repeats))
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), st.lists(st.integers(1, 5), min_size=1, max_size=8))
-def test_any_interleaving_of_the_stream_leaves_the_same_rows(
-    histories: tuple[list[Change], list[Change]], sizes: list[int]
-) -> None:
-    history, shuffled = histories
-    wanted = model(history)
-
-    async def apply_all() -> dict[str, tuple[object, object, dict[str, object]]]:
-        async with a_view() as view:
-            rest: Sequence[Change] = shuffled
-            for size in [*sizes, len(shuffled)]:
-                await view.apply(rest[:size]) if rest else None
-                rest = rest[size:]
-            held = (await view.query("SELECT device_id, firmware, connected, extra FROM devices")).dicts()
-            return {
-                row["device_id"]: (row["firmware"], row["connected"], json.loads(row["extra"] or "{}"))
-                for row in held
-            }
-
-    held = anyio.run(apply_all)
-    assert set(held) == set(wanted)
-    for name, item in wanted.items():
-        firmware, connected, extra = held[name]
-        assert firmware == (item["firmware"] if isinstance(item["firmware"], str) else None)
-        assert connected == (item["connected"] if isinstance(item["connected"], bool) else None)
-        if "nan" not in str(item) and "inf" not in str(item):
-            assert extra.get("x") == item["x"]
-        assert ("firmware" in extra) == (
-            item["firmware"] is not None and not isinstance(item["firmware"], str)
-        )
-
-
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
@@ -239,6 +162,28 @@ async def test_a_file_is_resumed_with_its_checkpoints(tmp_path: Path) -> None:
         assert await view.checkpoints() == {("telemetry", "s"): 1009, ("devices", "other"): 7}
         assert await rows(view, "SELECT count(*) FROM telemetry") == [(10,)]
         assert await view.apply([telemetry(n) for n in range(12)]) == 2
+
+
+async def test_what_a_scan_found_is_newer_than_what_is_there_and_older_than_what_comes() -> None:
+    async with a_view(None) as view:
+        await view.apply([device("a", 5, firmware="1"), device("b", 6), device("c", 7)])
+        assert await view.keys("devices") == [{"device_id": name} for name in "abc"]
+        scan = [
+            device("a", 0, shard="", firmware="3"),
+            device("d", 0, shard=""),
+            device("b", 0, kind="REMOVE", shard=""),
+        ]
+        assert await view.apply(scan) == 3
+        assert await view.apply([device("a", 5, firmware="1"), device("b", 6)]) == 0, "seen before"
+        assert sorted(await rows(view, "SELECT device_id, firmware FROM devices WHERE device_id <> 'c'")) == [
+            ("a", "3"), ("d", None),
+        ]  # fmt: skip
+        assert await view.apply([device("a", 8, firmware="2"), device("b", 8), device("d", 1)]) == 3
+        assert await view.checkpoints() == {("devices", "s"): 8}
+    async with a_view(None) as view:
+        metric = {"device_id": "d", "period_start": 1_700_000_000_123}
+        await view.apply([Change("INSERT", "device_metrics", metric, metric, None, 1, "s")])
+        assert await view.keys("device_metrics") == [metric], "as the table has them"
 
 
 async def test_a_file_that_somebody_has_open_is_said(tmp_path: Path) -> None:

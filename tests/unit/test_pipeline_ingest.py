@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.changes import plain_item
 from pipeline.ingest import TOUCH_MS, Update, _worth_writing, plan
+from pipeline.items import plain_item
 
 NOW = 1_700_000_000_000
 

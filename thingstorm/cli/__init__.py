@@ -15,10 +15,13 @@ from thingstorm.cli import (
     ask,
     bench,
     deploy,
+    evaluate,
+    follow,
     operate,
     play,
     record,
     replay,
+    score,
     serve,
     shrink,
     up,
@@ -32,7 +35,22 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for module in (play, replay, record, shrink, up, serve, deploy, ask, operate, announce, bench):
+for module in (
+    play,
+    replay,
+    record,
+    shrink,
+    evaluate,
+    score,
+    up,
+    serve,
+    deploy,
+    ask,
+    operate,
+    follow,
+    announce,
+    bench,
+):
     module.register(app)
 
 

@@ -10,6 +10,7 @@ from contracts.errors import UnknownName
 from thingstorm.cli.tables import print_rows
 
 BENCHES = {
+    "detector": "thingstorm.bench.detector",
     "gateway": "thingstorm.bench.gateway",
     "pipeline": "thingstorm.bench.pipeline",
     "simulator": "thingstorm.bench.simulator",
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: gateway, pipeline, simulator.")],
+    name: Annotated[str, typer.Argument(help="What to measure: detector, gateway, pipeline, simulator.")],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -40,6 +41,8 @@ def bench(
     thingstorm bench gateway --peers --json gateway.json
 
     thingstorm bench simulator --peers --case target-20k
+
+    thingstorm bench detector --peers --case fleet-5000
 
     thingstorm bench pipeline --json pipeline.json
     """

@@ -124,7 +124,7 @@ def run(
             gaps=gaps_for(file),
             with_messages=dataset is not None,
         )
-        for file in _files(files)
+        for file in scenario_files(files)
         for scenario in load_all(file, overrides=variables, seed=seed)
     ]
     settings = _settings(config, attach=attach)
@@ -150,7 +150,7 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _files(given: Sequence[Path]) -> list[Path]:
+def scenario_files(given: Sequence[Path]) -> list[Path]:
     """The scenario files; in folders those that say what they are, so that bases and lists are left out."""
     found = [
         file

@@ -6,13 +6,18 @@ from typing import Protocol, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from thingstorm.report.record import Result
+
+class Outcome(Protocol):
+    """What is told of a scenario that is over."""
+
+    @property
+    def passed(self) -> bool: ...
 
 
 class BatchProgress(Protocol):
     """Told of every scenario that is over."""
 
-    def done(self, title: str, result: Result) -> None: ...
+    def done(self, title: str, result: Outcome) -> None: ...
 
     def __enter__(self) -> Self: ...
 
@@ -30,7 +35,7 @@ class _Lines:
         self._done = 0
         self._begun = time.monotonic()
 
-    def done(self, title: str, result: Result) -> None:
+    def done(self, title: str, result: Outcome) -> None:
         self._done += 1
         state = "passed" if result.passed else "FAILED"
         print(  # noqa: T201 - this is the output
@@ -52,7 +57,7 @@ class _Bar:
         )
         self._task = self._progress.add_task("scenarios", total=count)
 
-    def done(self, title: str, result: Result) -> None:
+    def done(self, title: str, result: Outcome) -> None:
         state = "[green]passed[/]" if result.passed else "[bold red]FAILED[/]"
         self._progress.console.print(f"{state} {title}")
         self._progress.advance(self._task)

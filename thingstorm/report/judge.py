@@ -33,7 +33,7 @@ def false_devices(record: Record) -> frozenset[str]:
         for verdict in record.verdicts
         if verdict.kind == "attack"
         for device in (verdict.devices or (NOBODY,))
-        if not {device, ANYBODY} & _hostile_at(record, verdict.at)
+        if not {device, ANYBODY} & hostile_at(record, verdict.at)
     )
 
 
@@ -77,7 +77,8 @@ def _within(phase: PhaseSpan, at: Nanoseconds) -> bool:
     return phase.start < at <= phase.end + SLACK
 
 
-def _hostile_at(record: Record, at: Nanoseconds) -> frozenset[str]:
+def hostile_at(record: Record, at: Nanoseconds) -> frozenset[str]:
+    """The devices that took part in an attack then, or at most `SLACK` before."""
     attacks = {phase.id for phase in record.phases if phase.label == "attack"}
     return frozenset(
         label.device_id
@@ -88,7 +89,7 @@ def _hostile_at(record: Record, at: Nanoseconds) -> frozenset[str]:
 
 def _explained(verdict: Verdict, record: Record) -> bool:
     """An attack verdict whose devices were all hostile at that time: it says nothing about a benign phase."""
-    hostile = _hostile_at(record, verdict.at)
+    hostile = hostile_at(record, verdict.at)
     return (
         verdict.kind in ("attack", "undecided")
         and bool(hostile)
@@ -109,7 +110,7 @@ def _overlap(one: PhaseSpan, other: PhaseSpan) -> bool:
 def _owner(phase: PhaseSpan, at: Nanoseconds, record: Record) -> bool:
     if not _within(phase, at):
         return False
-    return phase.label == "attack" or not _hostile_at(record, at)
+    return phase.label == "attack" or not hostile_at(record, at)
 
 
 def _strongest(kinds: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from analytics.verdict_loop import VerdictLoop
+from analytics.verdict_loop import VerdictLoop, Watch
 from analytics.view.duckdb import DuckDBView
 from broker.gateway import Gateway
 from broker.identity import local_identity
@@ -61,6 +61,7 @@ class DirectPlay:
         emit: Emit,
         refresh: Refresh,
         with_messages: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         """Raises ConfigError for rules that the direct path cannot run."""
         self._story = story = story_of(scenario)
@@ -95,6 +96,7 @@ class DirectPlay:
             train_seconds=model.train_seconds,
             response=response_rule(model),
             emit=self._tell,
+            watch=watch,
         )
 
     async def run(self, *, stop: anyio.Event, speed: float | None) -> Record:
@@ -285,12 +287,16 @@ async def play_direct(
     stop: anyio.Event,
     speed: float | None = None,
     with_messages: bool = False,
+    watch: Watch | None = None,
 ) -> Record:
     """Play a scenario on the direct path: virtual clock, or the wall clock `speed` times as fast.
 
-    Raises ConfigError for rules that it cannot run, Interrupted when `stop` is set.
+    `watch` is told of every second that the model judged. Raises ConfigError for rules that it cannot run,
+    Interrupted when `stop` is set.
     """
-    player = DirectPlay(scenario, config, emit=emit, refresh=refresh, with_messages=with_messages)
+    player = DirectPlay(
+        scenario, config, emit=emit, refresh=refresh, with_messages=with_messages, watch=watch
+    )
     return await player.run(stop=stop, speed=speed)
 
 

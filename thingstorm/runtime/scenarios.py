@@ -9,6 +9,11 @@ _PACKAGED = Path(thingstorm.__file__).parent / "scenarios"
 _CHECKOUT = Path(thingstorm.__file__).parent.parent / "scenarios"
 
 
+def library() -> Path:
+    """The folder of all scenarios that thingstorm brings. Raises ConfigError if the installation lacks it."""
+    return shipped("demo").parent
+
+
 def shipped(name: str) -> Path:
     """The file of a scenario that thingstorm brings. Raises ConfigError if the installation lacks it."""
     for folder in (_PACKAGED, _CHECKOUT):
