@@ -41,6 +41,7 @@ from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
 from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
+from pipeline.delivering.subscription import handler_into, subscribe
 from pipeline.delivery import DeliveryStream
 from pipeline.gate import QueueGate
 from pipeline.ingest import make_handler, why_failed
@@ -115,11 +116,12 @@ class PipelineParts:
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
     trail: Trail
+    feeds: tuple[Worker, ...] = ()
 
     @property
     def services(self) -> list[Service]:
         """In start order: sinks first."""
-        return [*self.workers, self.delivery, *self.routing.services]
+        return [*self.workers, self.delivery, *self.feeds, *self.routing.services]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,8 @@ def make_pipeline(
         archive=delivery,
         enable_url=enable_url,
     )
-    return PipelineParts(routing, make_workers(cloud, trail), delivery, trail)
+    workers, feeds = make_workers(cloud, trail), make_feeds(cloud, delivery)
+    return PipelineParts(routing, workers, delivery, trail, feeds)
 
 
 def make_routing(
@@ -308,12 +311,30 @@ def make_workers(cloud: Cloud, trail: Trail) -> tuple[Worker, ...]:
     return tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
 
 
+def make_feeds(cloud: Cloud, delivery: DeliveryStream) -> tuple[Worker, ...]:
+    """What brings SNS topics into the delivery stream."""
+    return tuple(_feed(cloud, topic, delivery) for topic in cloud.config.pipeline.archive_topics)
+
+
+def _feed(cloud: Cloud, topic: str, delivery: DeliveryStream) -> Worker:
+    """From an SNS topic into the delivery stream."""
+    url, arn = subscribe(cloud.factory, cloud.resources, topic, prefix=cloud.config.aws.prefix)
+    return Worker(
+        f"archive-{topic}",
+        sqs=cloud.factory.client("sqs"),
+        queue_url=url,
+        queue_arn=arn,
+        handler=handler_into(delivery),
+        clock=cloud.clock,
+    )
+
+
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
     """The view, what keeps it fresh, and the model."""
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit)
+    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
     trail = Trail()
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
@@ -449,6 +470,7 @@ __all__: Sequence[str] = (
     "make_analytics",
     "make_broker",
     "make_delivery",
+    "make_feeds",
     "make_pipeline",
     "make_routing",
     "make_rules_door",

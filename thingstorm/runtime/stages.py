@@ -56,6 +56,7 @@ from thingstorm.runtime.parts import (
     make_analytics,
     make_broker,
     make_delivery,
+    make_feeds,
     make_routing,
     make_rules_door,
     make_workers,
@@ -242,7 +243,7 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
         if "delivery" in parts:
             archive = delivery = make_delivery(cloud, trail, buffer=config.stages.data / "archive.journal")
             add_records(app, delivery)
-            services.append(delivery)
+            services += [delivery, *make_feeds(cloud, delivery)]
         if "router" in parts and archive is not None:
             services += _routing(config, cloud, rules, trail=trail, archive=archive, app=app)
         yield Parts(services, app)
