@@ -1,4 +1,4 @@
-"""Scenarios over all hops: faster than time, and with faults of the broker, of SNS, of the tables and the queue."""
+"""Scenarios over all hops: faster than time, and with faults of the broker, of the AWS services and of their emulator."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(280)
 FAULTS = """scenario: v1
 name: faults
 path: aws
-duration: 24s
+duration: 27s
 fleet:
   - {group: meter, count: 15, topic: "dt/meter/{device}/telemetry", every: 500ms, payload: {v: {const: 1}}}
 train: {until: 3s}
@@ -23,6 +23,8 @@ timeline:
   - {id: shuffled, at: 12s, for: 3s, kind: fault.reorder}
   - {id: lag, at: 15s, for: 3s, kind: fault.stream_lag, with: {delay: 1s}}
   - {id: throttle, at: 18s, for: 3s, kind: fault.throttle, with: {share: 30%}}
+  - {id: slow, at: 18s, for: 2s, kind: fault.service_latency, with: {delay: 100ms}}
+  - {id: aws, at: 21s, for: 2s, kind: fault.emulator_restart}
 expect:
   overall: {lost: 0, duplicates: 0, dead_letters: 2}
 """

@@ -149,7 +149,7 @@ class RemoteTarget:
         )
 
     async def flush(self) -> None:
-        await self._call("POST", f"{self._stages.pipeline}/flush")
+        await self._call("POST", f"{self._stages.delivery or self._stages.pipeline}/flush")
 
     async def query(self, sql: str, parameters: Mapping[str, Json] | None = None) -> list[dict[str, Any]]:
         body = {"sql": sql, "parameters": dict(parameters or {})}
