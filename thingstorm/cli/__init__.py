@@ -21,6 +21,7 @@ from thingstorm.cli import (
     play,
     record,
     replay,
+    rules,
     serve,
     shrink,
     up,
@@ -47,6 +48,7 @@ for module in (
     operate,
     follow,
     announce,
+    rules,
     bench,
 ):
     module.register(app)

@@ -56,7 +56,7 @@ from thingstorm.runtime.parts import (
     make_pipeline,
     make_rules_door,
 )
-from thingstorm.runtime.rules_api import add_rules
+from thingstorm.runtime.rules_api import add_capabilities, add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -268,6 +268,7 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     others = from_stage(config.stages.pipeline, config.stages.token)
     add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
+    add_capabilities(app, backend=config.aws.backend)
     yield Parts([*parts.followers, control, parts.model], app)
 
 
