@@ -283,7 +283,11 @@ def test_a_rule_made_with_boto3_evaluates_the_guide_s_functions_over_the_wire(st
     select = ", ".join(f"{case['expr']} AS {name}" for name, case in cases.items())
     queue = stack.boto("sqs").create_queue(QueueName="guide")["QueueUrl"]
     actions = [{"sqs": {"queueUrl": queue, "roleArn": "arn:aws:iam::000000000000:role/r"}}]
-    payload = {"sql": f"SELECT {select} FROM 'dt/guide/+/telemetry'", "awsIotSqlVersion": "2016-03-23", "actions": actions}
+    payload = {
+        "sql": f"SELECT {select} FROM 'dt/guide/+/telemetry'",
+        "awsIotSqlVersion": "2016-03-23",
+        "actions": actions,
+    }
     stack.boto("iot").create_topic_rule(ruleName="guide", topicRulePayload=payload)
     deadline, received = time.monotonic() + 20, []
     with stack.mqtt("reader") as device:
