@@ -33,7 +33,7 @@ from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
 from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
@@ -286,8 +286,13 @@ def make_routing(
     destinations = Destinations(enable_url=enable_url)
     engine = Engine(rules, services=AwsServices(cloud.factory.client))
     actions = _actions(cloud, archive, broker, destinations)
+    iot = iot_apis(cloud.config, cloud.factory)
     source = RuleSource(
-        engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
+        engine,
+        file_rules=rules,
+        iot=iot.client("iot") if iot else None,
+        check=actions.prepare,
+        clock=cloud.clock,
     )
     gates = _gates(cloud)
     gate = gates[0].passed if gates else None
@@ -392,7 +397,7 @@ def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
         batch_size=pipeline.batch_size,
         batching_window=pipeline.batch_window,
         maximum_concurrency=pipeline.pollers if lane == "telemetry" else 1,
-        visibility_timeout=VISIBILITY_SECONDS,
+        visibility_timeout=pipeline.visibility_seconds,
         max_receives=MAX_RECEIVES,
     )
     reasons: dict[str, str] = {}
