@@ -3,8 +3,11 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := .venv/bin
+# Of each sort one, some seconds each: a flood, credentials, load that is benign, an attack inside it.
+GATED := hostile/publish-flood hostile/credential-bruteforce hostile/coordinated-botnet \
+  benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test compose-test check fmt clean
+.PHONY: help setup demo up test compose-test check model-gate fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +40,9 @@ check: setup ## Lock, lint, format, types, floors, containers, CloudFormation
 	$(RUN)/lint-imports
 	$(RUN)/hadolint Dockerfile docker/mosquitto/Dockerfile
 	$(RUN)/cfn-lint pipeline/aws/template.yaml
+
+model-gate: setup ## A part of the library against the recorded verdicts of benchmarks/detection-baseline.json
+	$(RUN)/thingstorm evaluate $(GATED:%=scenarios/%.yaml) --seeds 201 --baseline benchmarks/detection-baseline.json
 
 fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff check --fix --quiet || true
