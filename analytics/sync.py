@@ -10,6 +10,7 @@ from contracts.clock import Clock
 from contracts.messages import MILLISECOND, SECOND, Change, Nanoseconds
 from contracts.ports import Health, State, View
 from contracts.streams import BatchStream, StreamClosed
+from contracts.trail import Trail
 
 SAMPLES = 50_000
 """Latency samples kept: four minutes at 200 messages a second."""
@@ -25,12 +26,19 @@ class Sync:
     name = "sync"
 
     def __init__(
-        self, stream: BatchStream[Change], view: View, *, clock: Clock, interval: float = 0.05
+        self,
+        stream: BatchStream[Change],
+        view: View,
+        *,
+        clock: Clock,
+        interval: float = 0.05,
+        trail: Trail | None = None,
     ) -> None:
         self._stream = stream
         self._view = view
         self._clock = clock
         self._interval = interval
+        self._trail = trail or Trail(capacity=0)
         self._state: State = "starting"
         self._last_progress: Nanoseconds = 0
         self._applied: Counter[str] = Counter()
@@ -64,6 +72,8 @@ class Sync:
         await self._view.apply(changes)
         self._stream.done(changes)
         self._last_progress = self._clock.now()
+        rows = [change.new for change in changes if change.new is not None and change.table == "telemetry"]
+        self._trail.note("viewed", self._last_progress, rows)
         for change in changes:
             self._applied[change.table] += 1
             self._measure(change)

@@ -9,8 +9,8 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Base64Bytes, BaseModel, Field
 
-from contracts.messages import Json
-from contracts.ports import GatewayControl
+from contracts.messages import Json, PublishProperties
+from contracts.ports import GatewayControl, Republisher
 
 
 class Because(BaseModel):
@@ -35,6 +35,31 @@ class Command(BaseModel):
     retain: bool = False
 
 
+class Republished(BaseModel):
+    """What a rule's republish action publishes: payload and correlation data as base64."""
+
+    topic: Annotated[str, Field(min_length=1, max_length=65_535)]
+    payload: Base64Bytes
+    qos: Annotated[int, Field(ge=0, le=1)] = 0
+    payload_format: int | None = None
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: Base64Bytes | None = None
+    message_expiry: int | None = None
+    user: list[tuple[str, str]] = Field(default_factory=list)
+
+    def properties(self) -> PublishProperties:
+        """What MQTT 5 carries beside the payload."""
+        return PublishProperties(
+            self.payload_format,
+            self.content_type,
+            self.response_topic,
+            self.correlation_data,
+            self.message_expiry,
+            tuple(self.user),
+        )
+
+
 def require_token(app: FastAPI, token: str) -> None:
     """Everything but `/healthz` needs `Authorization: Bearer TOKEN`."""
     expected = f"Bearer {token}".encode()
@@ -50,6 +75,17 @@ def require_token(app: FastAPI, token: str) -> None:
         return JSONResponse(told, 401)
 
     app.middleware("http")(guard)
+
+
+def add_republish(app: FastAPI, broker: Republisher) -> None:
+    """The route of the rules' republish actions."""
+
+    @app.post("/republish")
+    async def republish(message: Republished) -> dict[str, str]:
+        await broker.republish(
+            message.topic, message.payload, qos=message.qos, properties=message.properties()
+        )
+        return {"outcome": "done"}
 
 
 def add_control(app: FastAPI, devices: GatewayControl) -> None:

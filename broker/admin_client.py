@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from anyio.abc import TaskStatus
 
 from contracts.errors import ConfigError, NotReady, ThingstormError, Transient
 from contracts.identity import Credentials
-from contracts.messages import Json
+from contracts.messages import Json, PublishProperties
 from contracts.ports import Health, State
 
 POLL_SECONDS = 1.0
@@ -93,6 +94,16 @@ class GatewayClient:
         """From the platform to devices. Raises Transient, ConfigError."""
         body = {"topic": topic, "payload": b64encode(payload).decode(), "qos": qos, "retain": retain}
         await self._call("POST", "/publish", body)
+
+    async def republish(
+        self, topic: str, payload: bytes, *, qos: int = 0, properties: PublishProperties | None = None
+    ) -> None:
+        """A rule's republish action. Raises Transient, ConfigError."""
+        told = asdict(properties) if properties is not None else {}
+        if told.get("correlation_data") is not None:
+            told["correlation_data"] = b64encode(told["correlation_data"]).decode()
+        body = {"topic": topic, "payload": b64encode(payload).decode(), "qos": qos, **told}
+        await self._call("POST", "/republish", body)
 
     def quarantined(self) -> frozenset[str]:
         """As known here: at most `POLL_SECONDS` old."""

@@ -13,9 +13,9 @@ from anyio.abc import TaskStatus
 from pydantic import BaseModel, ConfigDict
 
 from contracts.clock import Clock
-from contracts.errors import BackendError, NotReady
+from contracts.errors import BackendError, NotReady, Transient
 from contracts.identity import Credentials, Registry
-from contracts.messages import SECOND, Json, Nanoseconds
+from contracts.messages import SECOND, Json, Nanoseconds, PublishProperties
 from contracts.ports import Health, Outlet, State
 from contracts.shadows import ShadowStore
 from contracts.streams import StreamClosed
@@ -169,8 +169,16 @@ class EmbeddedBroker:
         )
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
-        """From the platform to devices: republish actions, commands."""
+        """From the platform to devices: commands."""
         self._gateway.platform_publish(topic, payload, self.clock.now(), qos=qos, retain=retain)
+
+    async def republish(
+        self, topic: str, payload: bytes, *, qos: int = 0, properties: PublishProperties | None = None
+    ) -> None:
+        """A rule's republish action. Raises Transient while the rules have no room for what they make."""
+        now = self.clock.now()
+        if not self._gateway.republish(topic, payload, now, qos=qos, properties=properties):
+            raise Transient("the rules have no room for a republished message", fix="it is tried again")
 
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         """Refuse the device from now on, then close its connection. Idempotent."""

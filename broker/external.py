@@ -155,6 +155,14 @@ class ExternalBroker:
         if (job := job_of(topic, payload, retain=retain)) is not None:
             self._reporter.tell("job", job[0], self._clock.now(), reason=job[1])
 
+    async def republish(
+        self, topic: str, payload: bytes, *, qos: int = 0, properties: PublishProperties | None = None
+    ) -> None:
+        """A rule's republish action; the subscription to everything brings it back to the rules. Raises NotReady."""
+        if self._client is None:
+            raise NotReady("the external broker is away", fix="see `thingstorm doctor`")
+        self._client.publish(topic, payload, qos=min(qos, 1), properties=_as_paho(properties))
+
     async def quarantine(self, device_id: str, *, reason: str) -> None:
         """The rules see nothing of the device from now on; the broker itself is not told. Idempotent."""
         self._store.put("quarantined", device_id, reason.encode())
@@ -418,22 +426,37 @@ class _ClientOf:
         return found[1] if found else ""
 
 
+_NAMES = {
+    "payload_format": "PayloadFormatIndicator",
+    "content_type": "ContentType",
+    "response_topic": "ResponseTopic",
+    "correlation_data": "CorrelationData",
+    "message_expiry": "MessageExpiryInterval",
+}
+"""What paho calls the fields of PublishProperties."""
+
+
 def _told(properties: Any) -> PublishProperties | None:
     """What an MQTT 5 publisher said of its payload, as paho has read it."""
     if properties is None:
         return None
-    names = {
-        "payload_format": "PayloadFormatIndicator",
-        "content_type": "ContentType",
-        "response_topic": "ResponseTopic",
-        "correlation_data": "CorrelationData",
-        "message_expiry": "MessageExpiryInterval",
-    }
-    found = {ours: getattr(properties, theirs, None) for ours, theirs in names.items()}
+    found = {ours: getattr(properties, theirs, None) for ours, theirs in _NAMES.items()}
     user = tuple(getattr(properties, "UserProperty", ()) or ())
     return (
         PublishProperties(**found, user=user) if user or any(v is not None for v in found.values()) else None
     )
+
+
+def _as_paho(properties: PublishProperties | None) -> Any:
+    """The other way round."""
+    told: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho publishes no types here
+    for ours, theirs in _NAMES.items():
+        value = getattr(properties, ours, None)
+        if value is not None:
+            setattr(told, theirs, value)
+    if properties is not None and properties.user:
+        told.UserProperty = list(properties.user)
+    return told
 
 
 def _not_here(what: str) -> ConfigError:

@@ -30,7 +30,7 @@ from .codes import (
     TOPIC_INVALID,
     DisconnectReason,
 )
-from .fanout import Accept, Fanout, Publisher, Route
+from .fanout import MAX_INBOX, Accept, Fanout, Publisher, Route
 from .identity import Identity
 from .lifecycle import job_of
 from .limits import Limits, TokenBucket
@@ -382,12 +382,31 @@ class Gateway:
     def platform_publish(
         self, topic: str, payload: bytes, now: Nanoseconds, *, qos: int = 0, retain: bool = False
     ) -> None:
-        """From the platform to devices: commands, republish actions. The rules do not see it."""
+        """From the platform to devices: commands. The rules do not see it."""
         message = Message(self._ids.next(now), "", GATEWAY, topic, payload, qos, retain, now)
         self.fanout.deliver(message, self.fanout.route(topic, publisher=None), now)
         if (job := job_of(topic, payload, retain=retain)) is not None:
             self._reporter.tell("job", job[0], now, reason=job[1])
         self.wake()
+
+    def republish(
+        self,
+        topic: str,
+        payload: bytes,
+        now: Nanoseconds,
+        *,
+        qos: int = 0,
+        properties: PublishProperties | None = None,
+    ) -> bool:
+        """A rule's republish action: to the rules again, and to devices. False: the rules have no room for it."""
+        if self.fanout.blocked or self.fanout.waiting >= MAX_INBOX:
+            return False
+        message = Message(
+            self._ids.next(now), "", GATEWAY, topic, payload, qos, False, now, properties=properties
+        )
+        self.fanout.put(None, 0, message, self.fanout.route(topic, publisher=None), now)
+        self.wake()
+        return True
 
     def service_publish(self, topic: str, payload: bytes, now: Nanoseconds) -> None:
         """An answer of a device service: to the rules, and to the devices that subscribed."""

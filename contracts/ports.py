@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from anyio.abc import TaskStatus
 
 from contracts.identity import Credentials
-from contracts.messages import Change, Incident, Json, Message, Nanoseconds, Window
+from contracts.messages import Change, Incident, Json, Message, Nanoseconds, PublishProperties, Window
 
 State: TypeAlias = Literal["starting", "ready", "draining", "stopped", "failed"]
 
@@ -126,6 +126,21 @@ class GatewayControl(DeviceControl, Protocol):
         ...
 
 
+class Republisher(Protocol):
+    """Where a rule's republish action hands its message to: devices get it, and the rules see it again."""
+
+    async def republish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        properties: PublishProperties | None = None,
+    ) -> None:
+        """Raises NotReady, BackendError."""
+        ...
+
+
 class AlertSink(Protocol):
     """Where people are told: an SNS topic, a webhook, ..."""
 
@@ -168,6 +183,18 @@ class View(Protocol):
 
     async def keys(self, table: str) -> Sequence[Mapping[str, Json]]:
         """The key attributes of all rows of a table, as its changes have them."""
+        ...
+
+
+class Archive(Protocol):
+    """The cold tier: the objects that the delivery stream wrote. An object never changes."""
+
+    async def keys(self) -> Sequence[str]:
+        """The names of all objects, in order; what failed on its way there is left out. Raises Transient, Terminal."""
+        ...
+
+    async def read(self, key: str) -> Sequence[Mapping[str, Json]]:
+        """The records of one object. Raises Transient, Terminal, and ConfigError for an object that holds none."""
         ...
 
 

@@ -4,14 +4,14 @@ A hop notes a batch with one call and does not look into it; only who asks pays 
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contracts.messages import Nanoseconds
 
 CAPACITY = 10_000
-"""Messages that each hop remembers: half a minute at 300 a second, some 5 MB."""
+"""Messages that each hop remembers: half a minute at 300 a second. Some 400 bytes each, and hops mostly share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,14 @@ class Step:
 class Trail:
     """The last messages that passed a stage's hops. One event loop only, like the streams."""
 
-    def __init__(self, lane: str, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
         """With capacity 0 nothing is noted."""
-        self.lane = lane
         self._capacity = capacity
         self._batches: dict[str, deque[tuple[Nanoseconds, Sequence[Any], str]]] = {}
         self._counts: dict[str, int] = {}
 
     def note(self, hop: str, at: Nanoseconds, items: Sequence[Any], detail: str = "") -> None:
-        """These items passed the hop. Kept as they are: text and bytes that hold the message id, or objects with one."""
+        """These items passed the hop. Kept as they are: text and bytes that hold the message id, rows and objects with one."""
         if not self._capacity or not items:
             return
         batches = self._batches.setdefault(hop, deque())
@@ -60,4 +59,6 @@ def _holds(item: Any, message_id: str) -> bool:
         return message_id.encode() in item
     if isinstance(item, str):
         return message_id in item
+    if isinstance(item, Mapping):
+        return bool(item.get("message_id") == message_id)
     return bool(getattr(item, "message_id", None) == message_id)

@@ -65,7 +65,7 @@ class ChangeReader:
         self._checkpoints = checkpoints
         self._keys = keys
         self._clock = clock
-        self._trail = trail or Trail("changes", capacity=0)
+        self._trail = trail or Trail(capacity=0)
         self._limiter = CapacityLimiter(len(tables) + 1)
         self._state: State = "starting"
         self._detail = ""
@@ -180,7 +180,8 @@ class ChangeReader:
         if changes:
             self._counters[counter] += len(changes)
             self._last_progress = self._clock.now()
-            self._trail.note("changed", self._last_progress, [change.new for change in changes])
+            rows = [one.new for one in changes if one.new is not None and one.table == "telemetry"]
+            self._trail.note("changed", self._last_progress, rows)
 
     async def _call(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run blocking work in a thread, again while it is worth it."""

@@ -21,6 +21,7 @@ from contracts.errors import BackendError, Terminal, Transient
 from contracts.journal import Journal
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
+from contracts.trail import Trail
 
 from .aws.session import translated
 from .delivering.batch import PutOutcome, check_batch
@@ -56,11 +57,13 @@ class DeliveryStream:
         capacity: int = 50_000,
         capacity_bytes: int = CAPACITY_BYTES,
         journal: Journal | None = None,
+        trail: Trail | None = None,
     ) -> None:
         """With a journal, what `put` took survives the process: the next one delivers it (at least once)."""
         self.name = f"delivery-{name}"
         self.stream_name = name
         self._journal = journal
+        self._trail = trail or Trail(capacity=0)
         self._s3 = s3
         self._bucket = bucket
         self._clock = clock
@@ -193,8 +196,11 @@ class DeliveryStream:
     async def _deliver(self, *, patient: bool) -> int:
         """Write the oldest records, at most the buffer's size; how many. They leave the buffer when S3 has them."""
         chunk = self._chunk()
-        for one in await to_thread.run_sync(self._objects, chunk, limiter=self._limiter):
+        objects = await to_thread.run_sync(self._objects, chunk, limiter=self._limiter)
+        for one in objects:
             await self._upload(one, patient=patient)
+        data = [record.data for record in chunk]
+        self._trail.note("archived", self._clock.now(), data, ", ".join(one.key for one in objects))
         if self._journal is not None:
             self._journal.drop(len(chunk))
         async with self._room:

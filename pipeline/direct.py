@@ -142,6 +142,11 @@ def _lane(settings: Mapping[str, Any]) -> str:
 
 
 def _check(rule: Rule) -> None:
+    for service in sorted(rule.services):
+        raise ConfigError(
+            f"rule '{rule.name}' asks {service}: the direct path has no AWS service behind it",
+            fix="run with --path aws, or leave the function out",
+        )
     for spec in rule.actions:
         kind, settings = next(iter(spec.items()))
         lane = _lane(settings) if kind == "sns" else ""

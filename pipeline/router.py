@@ -1,9 +1,9 @@
 """Messages out of a stream, through the rules, to the actions: at least once, with back-pressure, nothing silent.
 
 A batch is taken, evaluated at one go, grouped by action and delivered; up to `max_in_flight` batches are under
-way at once, so that evaluation goes on while the network is slow. What fails for a moment is tried again without
-end, and while it is, its batch keeps its place: when all places are taken the stream fills and its producer
-feels it. What can never work is counted, reported in the health, and told to the rule's error action.
+way at once, so that evaluation goes on while the network is slow. What fails for a moment is tried again: without
+end where an action says so (`sns` and `firehose`, which carry the pipeline's own lanes), and while it is, its batch
+keeps its place: when all places are taken the stream fills and its producer feels it. What can never work is counted, reported in the health, and told to the rule's error action.
 """
 
 import random
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import anyio
+from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from contracts.clock import Clock, SystemClock
@@ -19,6 +20,7 @@ from contracts.errors import BackendError, NotReady, Transient
 from contracts.messages import Message
 from contracts.ports import Gauge, Health, State
 from contracts.streams import BatchStream, StreamClosed
+from contracts.trail import Trail
 
 from .actions import Actions, Refused, Undelivered
 from .actions.loads import Failures, Grouping, Load
@@ -47,6 +49,7 @@ class Router:
         linger: seconds to wait for more messages while a batch would not fill one call. At 200 messages/s, 50 ms
             make 10 messages a call instead of 1, for a twentieth of the calls a second.
         clock: for `last_progress`.
+        trail: where messages are noted as they pass.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Router:
         max_in_flight: int = 4,
         linger: float = 0.05,
         clock: Clock | None = None,
+        trail: Trail | None = None,
     ) -> None:
         self.name = name
         self.matches_by_rule: Counter[str] = Counter()
@@ -67,7 +71,9 @@ class Router:
         self._actions = actions
         self._max_in_flight = max_in_flight
         self._linger = linger
+        self._asking = CapacityLimiter(1)  # the engine works for one thread at a time
         self._clock = clock or SystemClock()
+        self._trail = trail or Trail(capacity=0)
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
@@ -127,7 +133,11 @@ class Router:
 
     async def _carry(self, batch: tuple[Message, ...], places: anyio.Semaphore) -> None:
         failures: Failures = {}
-        loads = self._route(batch, failures)
+        self._trail.note("routed", self._clock.now(), batch)
+        if self._engine.asks_services:
+            loads = await to_thread.run_sync(self._route, batch, failures, limiter=self._asking)
+        else:
+            loads = self._route(batch, failures)
         await self._deliver_all(loads, failures)
         if failures:
             await self._report(failures)
@@ -162,19 +172,34 @@ class Router:
         """Deliver one action's bodies: until all are taken or refused."""
         left = load
         tries = 0
-        while left.bodies:
+        while left.items:
             tries += 1
             retry, refused = await self._try(left)
-            self._count(load, len(left.bodies) - len(retry) - len(refused))
+            self._count(load, len(left.items) - len(retry) - len(refused))
             for index, reason in refused.items():
                 failures.setdefault(left.origins[index], []).append(
                     (load.action.kind, load.action.resource, reason)
                 )
             left = left.only(retry)
-            if left.bodies:
+            if left.items and tries == load.action.tries:
+                self._give_up(left, failures)
+                break
+            if left.items:
                 await self._pause(tries)
         self._waiting.pop(load.action.name, None)
         self._last_progress = self._clock.now()
+        self._trail.note(
+            "handed on", self._last_progress, [item.body for item in load.items], load.action.name
+        )
+
+    def _give_up(self, left: Load, failures: Failures) -> None:
+        """AWS discards a message after its tries, and tells the error action."""
+        reason = f"not delivered in {left.action.tries} tries"
+        why = self._waiting.get(left.action.name, "").removeprefix("trying again: ")
+        for source in left.origins:
+            failures.setdefault(source, []).append(
+                (left.action.kind, left.action.resource, f"{reason}: {why}" if why else reason)
+            )
 
     def _count(self, load: Load, delivered: int) -> None:
         self._counters[load.action.kind] += delivered
@@ -183,9 +208,9 @@ class Router:
 
     async def _try(self, load: Load) -> tuple[tuple[int, ...], Mapping[int, str]]:
         """One delivery: the positions to try again, and those refused with the reason."""
-        everything = range(len(load.bodies))
+        everything = range(len(load.items))
         try:
-            await load.action.deliver(load.bodies)
+            await load.action.deliver(load.items)
         except Undelivered as error:
             self._waiting[load.action.name] = f"trying again: {error.what}"
             return error.retry, error.refused
@@ -212,7 +237,7 @@ class Router:
         grouping = Grouping(self._engine, self._actions, unheard)
         grouping.add_errors(failures)
         loads = grouping.loads()
-        self._counters["error_actions"] += sum(len(load.bodies) for load in loads)
+        self._counters["error_actions"] += sum(len(load.items) for load in loads)
         await self._deliver_all(loads, unheard)
         self._counters["error_actions_failed"] += len(unheard)
 

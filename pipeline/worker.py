@@ -107,7 +107,8 @@ class Worker:
         self.mapping.check(queue_arn)
         self._dead_letters = dead_letters
         self._reasons = {} if reasons is None else reasons
-        self._trail = trail or Trail(lane, capacity=0)
+        self._lane = lane
+        self._trail = trail or Trail(capacity=0)
         self._limiter = CapacityLimiter(self.mapping.maximum_concurrency + 2)
         self._held: dict[int, tuple[Nanoseconds, Sequence[Sqs]]] = {}
         self._most_held = 0
@@ -176,12 +177,14 @@ class Worker:
         self._counters["received"] += len(messages)
         self._counters["batches"] += 1
         bodies = [message["Body"] for message in messages]
-        self._trail.note("received", self._clock.now(), bodies)
+        self._trail.note("received", self._clock.now(), bodies, self._lane)
         try:
             outcome = await to_thread.run_sync(self._handle_and_settle, messages, limiter=self._limiter)
         finally:
             del self._held[number]
-        self._trail.note("written", self._clock.now(), bodies)
+        self._trail.note(
+            "handled", self._clock.now(), bodies, f"{outcome.failed} failed" if outcome.failed else ""
+        )
         self._counters["failed"] += outcome.failed
         self._counters["deleted"] += outcome.deleted
         self._counters["dead_letters"] += outcome.dead

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from contracts.errors import UnknownName
 
-from .base import ActionContext, RecordSink
+from .base import ActionContext, Item, RecordSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,9 @@ class FirehoseAction:
     stream_name: str
     stream: RecordSink
     separator: bytes = b""
-    batch_mode: bool = False
-    kind: str = "firehose"
+    kind: ClassVar[str] = "firehose"
+    tries: ClassVar[int] = 0
+    per_message: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], context: ActionContext) -> "FirehoseAction":
@@ -26,7 +27,7 @@ class FirehoseAction:
         if name not in context.streams:
             raise UnknownName("delivery stream", name, context.streams)
         separator = (settings.get("separator") or "").encode()
-        return cls(name, context.streams[name], separator, bool(settings.get("batchMode")))
+        return cls(name, context.streams[name], separator)
 
     @property
     def name(self) -> str:
@@ -36,7 +37,7 @@ class FirehoseAction:
     def resource(self) -> str:
         return self.stream_name
 
-    async def deliver(self, bodies: Sequence[bytes]) -> None:
+    async def deliver(self, items: Sequence[Item]) -> None:
         """All or none. Raises what the delivery stream raises."""
         separator = self.separator
-        await self.stream.put([body + separator for body in bodies] if separator else bodies)
+        await self.stream.put([item.body + separator for item in items])

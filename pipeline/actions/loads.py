@@ -4,18 +4,22 @@ import base64
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from contracts.errors import ConfigError
 from contracts.messages import Message, RuleMatch
 
 from ..rules.engine import Engine
 from ..rules.payload import encode
-from .base import Action
+from ..rules.values import Value
+from .base import Action, Item
 from .table import Actions, Prepared, Target
 
 Failures: TypeAlias = "dict[Source, list[tuple[str, str, str]]]"
 """By rule and message: kind of action, resource, reason."""
+
+MAX_RECORDS: Final = 500
+"""Elements of an array in batchMode (developer guide, "Kinesis Data Firehose")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +32,16 @@ class Source:
 
 @dataclass(slots=True)
 class Load:
-    """The bodies for one action, and where each comes from."""
+    """The items for one action, and where each comes from."""
 
     action: Action
-    bodies: list[bytes] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     origins: list[Source] = field(default_factory=list)
 
     def only(self, positions: Iterable[int]) -> "Load":
         kept = list(positions)
         return Load(
-            self.action, [self.bodies[index] for index in kept], [self.origins[index] for index in kept]
+            self.action, [self.items[index] for index in kept], [self.origins[index] for index in kept]
         )
 
 
@@ -80,17 +84,15 @@ class Grouping:
         for source, reasons in failures.items():
             prepared = self._prepared(source)
             if prepared is not None and prepared.error is not None:
-                self._add(source, prepared.error, [encode(_error_message(source, reasons))])
+                self._add(source, prepared.error, _error_message(source, reasons))
 
     def _add_match(self, match: RuleMatch) -> None:
         source = Source(match.rule, match.message)
         prepared = self._prepared(source)
         if prepared is None or not prepared.targets:
             return
-        whole = [encode(match.result)]
         for target in prepared.targets:
-            split = target.settings.get("batchMode") and type(match.result) is list
-            self._add(source, target, [encode(item) for item in match.result] if split else whole)
+            self._add(source, target, match.result)
 
     def _prepared(self, source: Source) -> Prepared | None:
         """The rule's actions; None if it was removed while its batch was under way."""
@@ -103,17 +105,27 @@ class Grouping:
             self._fail(source, ("rule", rule.name, error.what))
             return None
 
-    def _add(self, source: Source, target: Target, bodies: list[bytes]) -> None:
+    def _add(self, source: Source, target: Target, result: Value) -> None:
+        results = result if target.batch_mode and type(result) is list else [result]
+        fields = target.fields
         try:
-            action = target.fixed or self._actions.resolve(target, self._engine.context(source.message))
+            if target.fixed is not None and not target.changing:
+                action = target.fixed
+            else:
+                context = self._engine.context(source.message)
+                action, fields = self._actions.resolve(target, context), target.filled(context)
         except ConfigError as error:
             self._fail(source, (target.kind, "", error.what))
+            return
+        if len(results) > MAX_RECORDS:
+            reason = f"batchMode: an array of {len(results)} elements, at most {MAX_RECORDS} are allowed"
+            self._fail(source, (action.kind, action.resource, reason))
             return
         load = self._loads.get(id(action))
         if load is None:
             load = self._loads[id(action)] = Load(action)
-        load.bodies += bodies
-        load.origins += [source] * len(bodies)
+        load.items += [Item(encode(one), one, fields) for one in results]
+        load.origins += [source] * len(results)
 
     def _fail(self, source: Source, reason: tuple[str, str, str]) -> None:
         self._failures.setdefault(source, []).append(reason)
@@ -129,7 +141,11 @@ def _error_message(source: Source, reasons: list[tuple[str, str, str]]) -> dict[
         "clientId": message.client_id,
         "base64OriginalPayload": base64.b64encode(message.payload).decode(),
         "failures": [
-            {"failedAction": f"{kind.capitalize()}Action", "failedResource": resource, "errorMessage": reason}
+            {
+                "failedAction": f"{kind[:1].upper()}{kind[1:]}Action",
+                "failedResource": resource,
+                "errorMessage": reason,
+            }
             for kind, resource, reason in reasons
         ],
     }

@@ -3,8 +3,8 @@
 import functools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -13,7 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from contracts.errors import ConfigError, Terminal, Transient, UnknownName
 
 from ..aws.session import RETRYABLE, translate
-from .base import ActionContext, Refused, Undelivered
+from .base import ActionContext, Item
+from .calls import AT_ONCE, Outcome, batches
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_sns import SNSClient
@@ -23,22 +24,11 @@ MAX_ENTRIES: Final = 10
 MAX_BYTES: Final = 256 * 1024
 """One PublishBatch takes at most 10 messages of together 256 KiB (Amazon SNS API reference, PublishBatch)."""
 
-_CALLS: Final = 4
-"""Calls of one `deliver` under way at once."""
-
 _TRIES: Final = 3
 _PAUSE: Final = 0.05
 """Seconds before the second try, at most; doubles each time. After about 0.2 s the router takes over."""
 
 _Entry = tuple[int, str]
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What is left of one `deliver`, by position of the body."""
-
-    retry: dict[int, str] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +39,9 @@ class SnsAction:
     client: "SNSClient"
     limiter: CapacityLimiter
     json: bool = False
-    kind: str = "sns"
-    batch_mode: bool = False
+    kind: ClassVar[str] = "sns"
+    tries: ClassVar[int] = 0
+    per_message: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], context: ActionContext) -> "SnsAction":
@@ -72,32 +63,20 @@ class SnsAction:
     def resource(self) -> str:
         return self.arn
 
-    async def deliver(self, bodies: Sequence[bytes]) -> None:
+    async def deliver(self, items: Sequence[Item]) -> None:
         """Publish them; those that fail for a moment are tried three times. Raises Undelivered or Refused."""
-        outcome = _Outcome()
-        calls = anyio.Semaphore(_CALLS)
-        batches = _batches(_texts(bodies, outcome))
-        if len(batches) == 1:
-            await self._publish(batches[0], outcome, calls)
+        outcome = Outcome()
+        calls = anyio.Semaphore(AT_ONCE)
+        entries = _batches(_texts(items, outcome))
+        if len(entries) == 1:
+            await self._publish(entries[0], outcome, calls)
         else:
             async with anyio.create_task_group() as group:
-                for batch in batches:
+                for batch in entries:
                     group.start_soon(self._publish, batch, outcome, calls)
-        self._raise(outcome)
+        outcome.close(self.name)
 
-    def _raise(self, outcome: _Outcome) -> None:
-        if outcome.retry:
-            raise Undelivered(
-                f"{self.name}: {next(iter(outcome.retry.values()))}",
-                fix="it is tried again; see whether SNS is up",
-                retry=outcome.retry,
-                refused=outcome.refused,
-            )
-        if outcome.refused:
-            what = f"{self.name}: {next(iter(outcome.refused.values()))}"
-            raise Refused(what, fix="see the reason of each message", refused=outcome.refused)
-
-    async def _publish(self, batch: list[_Entry], outcome: _Outcome, calls: anyio.Semaphore) -> None:
+    async def _publish(self, batch: list[_Entry], outcome: Outcome, calls: anyio.Semaphore) -> None:
         async with calls:
             for attempt in range(1, _TRIES + 1):
                 left = await self._try(batch, outcome)
@@ -108,7 +87,7 @@ class SnsAction:
                     await anyio.sleep(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311 - jitter
             outcome.retry.update(left)
 
-    async def _try(self, batch: list[_Entry], outcome: _Outcome) -> dict[int, str]:
+    async def _try(self, batch: list[_Entry], outcome: Outcome) -> dict[int, str]:
         """One call. Returns what to try again, with the reason."""
         try:
             response = await self._call(batch)
@@ -123,7 +102,7 @@ class SnsAction:
             (left if again else outcome.refused)[int(failed["Id"])] = reason
         return left
 
-    async def _refuse(self, batch: list[_Entry], error: Terminal, outcome: _Outcome) -> dict[int, str]:
+    async def _refuse(self, batch: list[_Entry], error: Terminal, outcome: Outcome) -> dict[int, str]:
         """A refused call: one bad body must not take the others with it, so each gets a call of its own."""
         if len(batch) == 1:
             outcome.refused[batch[0][0]] = error.what
@@ -149,10 +128,10 @@ class SnsAction:
             raise translate(error) from error
 
 
-def _texts(bodies: Sequence[bytes], outcome: _Outcome) -> list[_Entry]:
+def _texts(items: Sequence[Item], outcome: Outcome) -> list[_Entry]:
     """The bodies that SNS can take: not empty, UTF-8, at most 256 KiB."""
     entries: list[_Entry] = []
-    for index, body in enumerate(bodies):
+    for index, (body, *_) in enumerate(items):
         try:
             text = body.decode()
         except UnicodeDecodeError:
@@ -167,13 +146,6 @@ def _texts(bodies: Sequence[bytes], outcome: _Outcome) -> list[_Entry]:
 
 def _batches(entries: list[_Entry]) -> list[list[_Entry]]:
     """As few calls as the limits of PublishBatch allow, in order."""
-    batches: list[list[_Entry]] = []
-    room = 0
-    for entry in entries:
-        size = len(entry[1].encode())
-        if not batches or len(batches[-1]) == MAX_ENTRIES or size > room:
-            batches.append([])
-            room = MAX_BYTES
-        batches[-1].append(entry)
-        room -= size
-    return batches
+    sizes = ((position, len(text.encode())) for position, (_, text) in enumerate(entries))
+    made = batches(sizes, most=MAX_ENTRIES, most_bytes=MAX_BYTES)
+    return [[entries[position] for position in batch] for batch in made]

@@ -5,6 +5,7 @@ from typing import Final
 from contracts.messages import Message
 
 from .payload import decode
+from .services import Services
 from .values import Value
 
 BASIC_INGEST: Final = "$aws/rules/"
@@ -25,10 +26,13 @@ def basic_ingest(topic: str) -> tuple[str, str] | None:
 class Context:
     """One message under evaluation. `variables` are those of the statement being evaluated."""
 
-    __slots__ = ("_decoded", "_decoded_whole", "account_id", "message", "topic", "variables")
+    __slots__ = ("_decoded", "_decoded_whole", "account_id", "message", "services", "topic", "variables")
 
-    def __init__(self, message: Message, *, account_id: str = LOCAL_ACCOUNT) -> None:
+    def __init__(
+        self, message: Message, *, account_id: str = LOCAL_ACCOUNT, services: Services | None = None
+    ) -> None:
         self.message = message
+        self.services = services
         ingest = basic_ingest(message.topic)
         self.topic = message.topic if ingest is None else ingest[1]
         self.account_id = account_id

@@ -9,6 +9,7 @@ from .context import LOCAL_ACCOUNT, Context, basic_ingest
 from .evaluator import NOT_SELECTED
 from .loading import DEFAULT_RULES, load_rules
 from .rule import Rule
+from .services import Services
 from .topics import TopicTable
 from .values import UNDEFINED
 
@@ -28,6 +29,7 @@ class _Table:
             (rule.statement.topic_filter, rule) for rule in enabled if rule.statement.topic_filter is not None
         )
         self.enabled = {rule.name: rule for rule in enabled}
+        self.asks_services = any(rule.services for rule in enabled)
 
     def find(self, topic: str) -> tuple[Rule, ...] | None:
         """The enabled rules for a topic; None if Basic Ingest names a rule that is not there."""
@@ -45,12 +47,24 @@ class Engine:
     (Basic Ingest messages for a rule that is not there or disabled; AWS's metric RuleNotFound).
     """
 
-    def __init__(self, rules: Iterable[Rule] = (), *, account_id: str = LOCAL_ACCOUNT) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        *,
+        account_id: str = LOCAL_ACCOUNT,
+        services: Services | None = None,
+    ) -> None:
         self._table = _Table(rules)
         self._account_id = account_id
+        self._services = services
         self.rule_errors = 0
         self.rules_not_found = 0
         self.last_error = ""
+
+    @property
+    def asks_services(self) -> bool:
+        """Whether an enabled rule has a function that blocks: then `match` belongs into a thread."""
+        return self._table.asks_services
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -69,7 +83,7 @@ class Engine:
         if not rules:
             self.rules_not_found += rules is None
             return []
-        context = Context(message, account_id=self._account_id)
+        context = self.context(message)
         matches = []
         for rule in rules:
             result = self._evaluate(rule, context)
@@ -79,7 +93,7 @@ class Engine:
 
     def context(self, message: Message) -> Context:
         """The context to render the substitution templates of this message's actions in."""
-        return Context(message, account_id=self._account_id)
+        return Context(message, account_id=self._account_id, services=self._services)
 
     def _evaluate(self, rule: Rule, context: Context) -> object:
         try:

@@ -46,7 +46,7 @@ NOT_SELECTED: Final = _NotSelected()
 
 def compile_statement(statement: nodes.Statement, version: str = LATEST) -> Callable[[Context], Value]:
     """A program: context in; the result, or NOT_SELECTED. Raises BadRule (unknown function, type, variable)."""
-    compiler = _Compiler(version)
+    compiler = StatementCompiler(version)
     assignments = [
         (variable.name, compiler.assign(variable, expr)) for variable, expr in statement.assignments
     ]
@@ -70,7 +70,7 @@ def compile_expression(
     expr: nodes.Expr, statement: nodes.Statement | None = None, version: str = LATEST
 ) -> Callable[[Context], Value]:
     """A program of one expression, evaluated on the original payload; it sees the variables of `statement`."""
-    compiler = _Compiler(version)
+    compiler = StatementCompiler(version)
     assignments = statement.assignments if statement else ()
     setters = [(variable.name, compiler.assign(variable, value)) for variable, value in assignments]
     program = compiler.expr(expr, 1)
@@ -86,7 +86,7 @@ def compile_expression(
     return run
 
 
-class _Compiler:
+class StatementCompiler:
     """Compiles one statement. `weight` counts nodes, with each variable as heavy as its expression."""
 
     def __init__(self, version: str) -> None:
@@ -166,7 +166,8 @@ class _Compiler:
             if not only.aliased and isinstance(only.expr, nodes.Star):
                 return everything
             if select.value:
-                return self.expr(only.expr, depth)
+                run = self.expr(only.expr, depth)
+                return run if self.whole else _no_array(run)
         entries = []
         for item in select.items:
             spread = not item.aliased and isinstance(item.expr, nodes.Star)
@@ -207,6 +208,8 @@ class _Compiler:
         if call.name.lower() == "sql_version":
             return _constant(self.version if not call.arguments else UNDEFINED)
         function = find(call.name, line=call.at.line, column=call.at.column)
+        if function.new:
+            self._since_2016(f"no {function.name}()")
         arguments = [
             _raw if function.raw_star and isinstance(argument, nodes.Star) else self.expr(argument, depth)
             for argument in call.arguments
@@ -259,6 +262,11 @@ class _Compiler:
             return UNDEFINED if result is NOT_SELECTED else result
 
         return run
+
+
+def _no_array(run: Run) -> Run:
+    """Version 2015-10-08 has no Array as a whole result."""
+    return lambda scope, context: UNDEFINED if type(value := run(scope, context)) is list else value
 
 
 def _constant(value: Value) -> Run:

@@ -1,7 +1,7 @@
 """A rule: a query statement and what happens with its results. Everything wrong with it is found here."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,10 +10,12 @@ from contracts.errors import ConfigError
 from . import nodes
 from .context import Context
 from .evaluator import LATEST, compile_statement
+from .functions import FUNCTIONS
 from .parser import parse
 from .specs import check_spec
 from .substitution import Template, is_template
 from .values import Value
+from .walking import calls
 
 MAX_ACTIONS: Final = 10
 """AWS IoT Core quotas: "Maximum number of actions per rule"."""
@@ -44,6 +46,7 @@ class Rule:
         version: the SQL version (2016-03-23 unless said otherwise; AWS's API defaults to 2015-10-08).
         actions: AWS-shaped, `{"sns": {"targetArn": ...}}`; at most 10.
         enabled: a disabled rule is checked but never matches.
+        services: what the functions of its statement and templates ask while it is evaluated.
         error_action: what gets one message for each rule and message of which an action failed.
 
     Raises:
@@ -58,6 +61,7 @@ class Rule:
     enabled: bool = True
     error_action: Mapping[str, Any] | None = None
     statement: nodes.Statement = field(init=False, repr=False, compare=False)
+    services: frozenset[str] = field(init=False, repr=False, compare=False)
     program: Callable[[Context], Value] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,14 +69,38 @@ class Rule:
         statement = parse(self.sql)
         object.__setattr__(self, "statement", statement)  # frozen for everybody but this constructor
         object.__setattr__(self, "program", compile_statement(statement, self.version))
-        for spec in (*self.actions, *([self.error_action] if self.error_action else ())):
-            for text in _texts(spec):
-                if is_template(text):
-                    self.template(text)
+        asked = services_of(self.name, (statement, *self._expressions(self.actions)))
+        errors = services_of(self.name, tuple(self._expressions((self.error_action,))))
+        if errors:
+            raise ConfigError(
+                f"rule '{self.name}': the error action asks {min(errors)}",
+                fix="an error action may use every function but those that ask a service",
+            )
+        object.__setattr__(self, "services", asked)
+
+    def _expressions(self, specs: Iterable[object]) -> Iterator[nodes.Expr]:
+        """Those in the templates of actions."""
+        for text in _texts(tuple(specs)):
+            if is_template(text):
+                yield from self.template(text).expressions
 
     def template(self, text: str) -> Template:
         """A substitution template in a field of this rule's actions. Raises BadRule."""
         return Template(text, self.statement, self.version)
+
+
+def services_of(name: str, trees: Iterable[object]) -> frozenset[str]:
+    """The services that functions in the trees ask. Raises ConfigError for a second get_dynamodb() in one tree."""
+    services: set[str] = set()
+    for tree in trees:
+        asked = [function for call in calls(tree) if (function := FUNCTIONS.get(call.name.lower()))]
+        services |= {function.service for function in asked if function.service}
+        if sum(function.name == "get_dynamodb" for function in asked) > 1:
+            raise ConfigError(
+                f"rule '{name}' calls get_dynamodb() more than once",
+                fix="AWS allows one call in a statement: keep its result with SET @item = get_dynamodb(...)",
+            )
+    return frozenset(services)
 
 
 def rule_from_payload(name: str, payload: Mapping[str, Any]) -> Rule:
@@ -127,6 +155,6 @@ def _texts(spec: object) -> Iterator[str]:
     elif isinstance(spec, Mapping):
         for value in spec.values():
             yield from _texts(value)
-    elif isinstance(spec, list):
+    elif isinstance(spec, list | tuple):
         for value in spec:
             yield from _texts(value)

@@ -41,7 +41,7 @@ class RuleSource:
         file_rules: from `load_rules`.
         iot: a boto3 client of the control plane, or None for file rules only.
         check: called with each rule of the control plane; raises ConfigError if its actions cannot be built.
-        interval: seconds between polls.
+        interval: seconds between polls. A change is to take effect within 2 s: four polls, for one that fails.
         limiter: threads for the client's calls.
         clock: for `last_progress`.
     """
@@ -55,7 +55,7 @@ class RuleSource:
         file_rules: Sequence[Rule] = (),
         iot: "IoTClient | None" = None,
         check: Callable[[Rule], object] | None = None,
-        interval: float = 2.0,
+        interval: float = 0.5,
         limiter: CapacityLimiter | None = None,
         clock: Clock | None = None,
     ) -> None:

@@ -24,10 +24,12 @@ class Template:
     def __init__(self, text: str, statement: nodes.Statement | None = None, version: str = LATEST) -> None:
         """Raises BadRule for a template that is not closed or holds a wrong expression."""
         self._parts: list[str | Callable[[Context], Value]] = []
+        self.expressions: list[nodes.Expr] = []
         at = 0
         while (start := text.find(_OPEN, at)) >= 0:
             end = _closing(text, start + len(_OPEN))
             expr = parse_expression(text[start + len(_OPEN) : end])
+            self.expressions.append(expr)
             self._parts += [text[at:start], compile_expression(expr, statement, version)]
             at = end + 1
         self._parts.append(text[at:])

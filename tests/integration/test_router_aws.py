@@ -22,6 +22,7 @@ from contracts.errors import UnknownName
 from contracts.messages import Message
 from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions, Refused, Undelivered
+from pipeline.actions.base import Item
 from pipeline.actions.sns import MAX_BYTES, SnsAction
 from pipeline.router import Router
 from pipeline.rules.engine import DEFAULT_RULES, Engine, Rule, load_rules
@@ -167,7 +168,7 @@ def sns(aws: Aws, **options: Any) -> SnsAction:
 async def test_what_sns_cannot_take_is_refused_and_the_rest_is_delivered(aws: Aws) -> None:
     bodies = [b"one", b"", b"\xff", b"x" * (MAX_BYTES + 1), "zwölf".encode()]
     with pytest.raises(Refused) as caught:
-        await sns(aws).deliver(bodies)
+        await sns(aws).deliver([Item(body) for body in bodies])
     assert caught.value.refused.keys() == {1, 2, 3}
     assert "encode(*" in caught.value.refused[2]
     assert sorted(await to_thread.run_sync(aws.received, 2)) == ["one", "zwölf"]
@@ -175,14 +176,14 @@ async def test_what_sns_cannot_take_is_refused_and_the_rest_is_delivered(aws: Aw
 
 async def test_a_topic_that_is_not_there_is_terminal(aws: Aws) -> None:
     with pytest.raises(Refused, match="PublishBatch"):
-        await sns(aws, targetArn=aws.arn + "-none").deliver([b"a", b"b"])
+        await sns(aws, targetArn=aws.arn + "-none").deliver([Item(b"a"), Item(b"b")])
 
 
 async def test_an_emulator_that_is_away_is_transient(aws: Aws) -> None:
     away = client("sns", "http://127.0.0.1:9")
     action = SnsAction.build({"targetArn": aws.arn}, ActionContext(sns=away))
     with pytest.raises(Undelivered) as caught:
-        await action.deliver([b"a"] * 11)
+        await action.deliver([Item(b"a")] * 11)
     assert caught.value.retry == tuple(range(11))
     assert not caught.value.refused
 
@@ -195,7 +196,7 @@ async def test_a_plain_name_is_resolved_or_refused(aws: Aws) -> None:
 
 
 async def test_json_messages_carry_a_text_for_the_protocol(aws: Aws) -> None:
-    await sns(aws, messageFormat="JSON").deliver([b'{"default":"d","sqs":"for queues"}'])
+    await sns(aws, messageFormat="JSON").deliver([Item(b'{"default":"d","sqs":"for queues"}')])
     assert await to_thread.run_sync(aws.received, 1) == ["for queues"]
 
 

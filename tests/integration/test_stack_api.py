@@ -8,15 +8,18 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 import thingstorm
-from contracts.errors import BackendError, BadScenario, ConfigError, NotReady
+from contracts.errors import BackendError, BadScenario, ConfigError, NotReady, ThingstormError
 from simulator.transports.device_client import DeviceClient
 from thingstorm import Stack
+from thingstorm.cli import app
 
 HOT = "arn:aws:sns:us-east-1:000000000000:hot"
 RULES = f"""\
@@ -96,6 +99,50 @@ def test_a_rule_that_sends_the_same_message_elsewhere_too_does_not_keep_it_from_
     bodies = sorted((json.loads(one["Body"]) for one in told), key=lambda body: int(body["temp_c"]))
     assert bodies == [{"device": unique, "temp_c": 61}, {"device": unique, "temp_c": 62}]
     assert messages_of(stack, unique) == 3
+
+
+def asked(stack: Stack, *arguments: str) -> tuple[int, Any]:
+    """The exit code of a command against this stack, and what it printed as JSON."""
+    done = CliRunner().invoke(app, [*arguments, "--api", stack.addresses["api"]])
+    if isinstance(done.exception, ThingstormError):
+        return done.exception.exit_code, str(done.exception)
+    return done.exit_code, json.loads(done.output) if done.output.startswith(("[", "{")) else done.output
+
+
+def test_one_message_is_followed_from_the_device_to_the_verdict(stack: Stack, unique: str) -> None:
+    with stack.mqtt(unique) as device:
+        for _ in range(3):
+            device.publish(f"dt/lamp/{unique}/telemetry", {"temp_c": 20, "ts": time.time_ns() // 10**6})
+    stack.settle()
+    rows = stack.sql("SELECT message_id FROM telemetry WHERE device_id = $d", {"d": unique})
+    code, steps = asked(stack, "trace", rows[0]["message_id"], "--format", "json")
+    assert code == 0
+    hops = [step["hop"] for step in steps]
+    path = ["measured", "accepted", "routed", "handed on", "received", "changed", "viewed"]
+    assert "handled" in hops, "written and deleted from the queue; the stream may have told before"
+    assert [hop for hop in dict.fromkeys(hops) if hop in path] == path
+    assert {step["detail"] for step in steps if step["hop"] == "handed on"} == {
+        f"sns {stack.boto('sns').create_topic(Name='thingstorm-telemetry')['TopicArn']}", "firehose archive",
+    }  # fmt: skip
+    assert [float(step["ms"]) for step in steps] == sorted(float(step["ms"]) for step in steps)
+    assert asked(stack, "trace", "of-nothing")[0] == 2
+
+
+def test_a_dead_letter_is_listed_shown_and_put_back(stack: Stack, unique: str) -> None:
+    body = {"device_id": unique, "message_id": f"{unique}-1", "topic": "t", "received_at": 1_700_000_000_000}
+    sent = stack.boto("sqs").send_message(QueueUrl=stack.queue("telemetry-dlq"), MessageBody=json.dumps(body))
+    assert asked(stack, "dlq", "redrive", "of-nothing")[0] == 2
+    _, letters = asked(stack, "dlq", "list", "--format", "json")
+    (letter,) = [one for one in letters if one["message_id"] == sent["MessageId"]]
+    assert (letter["lane"], letter["reason"][:22]) == ("telemetry", "none was recorded: its")
+    _, fields = asked(stack, "dlq", "show", sent["MessageId"], "--format", "json")
+    assert {"field": "body", "value": json.dumps(body)} in fields
+    assert asked(stack, "dlq", "show", "of-nothing")[0] == 2
+    assert asked(stack, "dlq", "redrive", sent["MessageId"]) == (0, "1 message is back in the queue\n")
+    stack.settle()
+    assert messages_of(stack, unique) == 1
+    assert asked(stack, "dlq", "list", "--format", "json") == (0, [])
+    assert asked(stack, "dlq", "redrive") == (0, "0 messages are back in the queue\n")
 
 
 def test_a_scenario_is_played_against_this_stack(stack: Stack, tmp_path: Path) -> None:

@@ -152,7 +152,16 @@ SNS = {"sns": {"targetArn": "x"}}
     [
         ({"name": "a b"}, "rule name", "letters"),
         ({"actions": (SNS,) * 11}, "11 actions", "at most 10"),
-        ({"actions": ({"lambda": {"functionArn": "x"}},)}, "unknown rule action 'lambda'", "sns"),
+        ({"actions": ({"lamda": {"functionArn": "x"}},)}, "unknown rule action of 'r' 'lamda'", "sns"),
+        ({"actions": ({"timestream": {}},)}, "AWS has the action timestream", "sns"),
+        ({"actions": ({"sqs": {"queueUrl": "q", "useBase64": 1}},)}, "sqs.useBase64 is 1", "True"),
+        ({"actions": ({"dynamoDBv2": {"putItem": {}}},)}, "dynamoDBv2.putItem is wrong", "tableName"),
+        ({"actions": ({"http": {"url": "https://a/${b}"}},)}, "no confirmationUrl", "fixed part"),
+        ({"actions": ({"http": {"url": "https://a", "headers": {"k": "v"}}},)}, "http.headers", "key"),
+        ({"actions": ({"republish": {"topic": "$aws/x"}},)}, "one $", "$$aws/x"),
+        ({"actions": ({"republish": {"topic": "x", "headers": {"ttl": 1}}},)}, "headers", "messageExpiry"),
+        ({"error_action": {"sqs": {"queueUrl": "${get_thing_shadow('a', 'r')}"}}}, "error action asks", "every function"),
+        ({"sql": "SELECT get_dynamodb('t', 'k', 1, 'r'), get_dynamodb('t', 'k', 2, 'r') FROM 'a'"}, "more than once", "SET"),
         ({"actions": ({"sns": {}},)}, "lacks targetArn", "messageFormat"),
         ({"actions": ({"sns": {"targetArn": "x", "topicArn": "y"}},)}, "unknown key topicArn", "targetArn"),
         ({"actions": ({"sns": {"targetArn": "x.fifo"}},)}, "FIFO", "standard"),
@@ -161,7 +170,7 @@ SNS = {"sns": {"targetArn": "x"}}
         ({"actions": ({"sns": {"targetArn": 5}},)}, "no name", "targetArn"),
         ({"actions": ({"sns": "x"},)}, "no settings", "targetArn"),
         ({"actions": ("sns",)}, "one kind", "sns"),
-        ({"error_action": {"s3": {}}}, "unknown rule action 's3'", "sns"),
+        ({"error_action": {"s3": {}}}, "lacks bucketName", "key"),
     ],
 )  # fmt: skip
 def test_wrong_rules_are_refused(options: dict[str, Any], what: str, fix: str) -> None:

@@ -28,7 +28,7 @@ def refusal(sql: str) -> BadRule:
         ("SELECT a.0 FROM 'a'", 1, 10, "'0'", "name"),
         ("SELECT a; FROM 'a'", 1, 9, "';'", "get("),
         ("SELECT uper(a) AS u FROM 'a'", 1, 8, "uper()", "did you mean 'upper'"),
-        ("SELECT get_thing_shadow('x', 'r') AS s FROM 'a'", 1, 8, "not available", "shadow"),
+        ("SELECT machinelearning_predict('x', 'r', s) AS s FROM 'a'", 1, 8, "not available", "retired"),
         ("SELECT CAST(a AS Blob) AS u FROM 'a'", 1, 18, "Blob", "known: bool"),
         ("SELECT @x AS u FROM 'a'", 1, 8, "@x is not set", "SET @x"),
         ("SET @x = 1, @x = 2 SELECT @x AS u FROM 'a'", 1, 13, "twice", "cannot change"),

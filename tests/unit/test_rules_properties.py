@@ -216,17 +216,19 @@ def test_a_deep_payload_is_not_json_and_answers_quickly(payload: bytes) -> None:
         "abs(" * 500 + "a" + ")" * 500,
         "NOT " * 500 + "a",
         "[" * 500 + "]" * 500,
+        " + ".join(["a"] * 900),
         " + ".join(["a"] * 20_000),
         ".".join(["a"] * 20_000),
         "-(" * 300 + "1" + ")" * 300,
     ],
-    ids=["parentheses", "calls", "not", "arrays", "sum", "path", "minus"],
+    ids=["parentheses", "calls", "not", "arrays", "sum", "long sum", "path", "minus"],
 )
 def test_a_deep_or_long_statement_is_compiled_or_refused(expression: str) -> None:
     try:
         result = run(f"SELECT {expression} AS x FROM 'a/#'", b'{"a": 1}')
     except BadRule as error:
-        _complete(error, "deep")
+        _complete(error)
+        assert "deep" in error.what or "words and signs" in error.what
     else:
         assert isinstance(result, dict)
 
@@ -240,8 +242,7 @@ def test_variables_cannot_blow_a_small_statement_up() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        "lpad('a', 1E900)",
-        "rpad('a', 99999999999)",
+        "lpad('{big}', 1000) + '{big}'",
         "replace('aaaa', '', '{big}')",
         "concat('{big}', '{big}')",
     ],

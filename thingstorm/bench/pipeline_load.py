@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 
 from contracts.clock import SystemClock
-from contracts.messages import SECOND, Message
+from contracts.messages import SECOND, Message, PublishProperties
 from contracts.streams import BatchStream
 from pipeline.aws.bare import BareLoop
 from pipeline.aws.emulator import Emulator
@@ -47,6 +47,19 @@ class _NoControl:
 
     def quarantined(self) -> frozenset[str]:
         return frozenset()
+
+
+class _NoBroker:
+    """The measured rules republish nothing."""
+
+    async def republish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        properties: PublishProperties | None = None,
+    ) -> None: ...
 
 
 def message(number: int, now: int) -> Message:
@@ -105,7 +118,9 @@ async def path(settings: dict[str, Any], emulator: Emulator) -> dict[str, float]
     cloud = Cloud(config, factory, provision(factory, prefix="bench"), SystemClock())
     messages = BatchStream[Message]("messages", capacity=20_000)
     events = BatchStream[Message]("events", capacity=10)
-    pipeline = make_pipeline(cloud, load_rules(DEFAULT_RULES), messages=messages, events=events)
+    pipeline = make_pipeline(
+        cloud, load_rules(DEFAULT_RULES), messages=messages, events=events, broker=_NoBroker()
+    )
     analytics = make_analytics(cloud, control=_NoControl(), emit=lambda *_: None)
     state = {"sent": 0}
     async with supervise([*analytics.followers, *pipeline.services], drain_seconds=DRAIN_SECONDS):

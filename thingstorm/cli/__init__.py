@@ -16,10 +16,12 @@ from thingstorm.cli import (
     bench,
     deploy,
     evaluate,
+    follow,
     operate,
     play,
     record,
     replay,
+    score,
     serve,
     shrink,
     up,
@@ -33,7 +35,22 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for module in (play, replay, record, shrink, evaluate, up, serve, deploy, ask, operate, announce, bench):
+for module in (
+    play,
+    replay,
+    record,
+    shrink,
+    evaluate,
+    score,
+    up,
+    serve,
+    deploy,
+    ask,
+    operate,
+    follow,
+    announce,
+    bench,
+):
     module.register(app)
 
 

@@ -4,7 +4,7 @@ The whole stack in one process and every stage as a process of its own are made 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,24 @@ from contracts.clock import Clock
 from contracts.errors import ConfigError
 from contracts.journal import Journal
 from contracts.messages import Change, Message
-from contracts.ports import DeviceControl, Emit, Outlet, Service
+from contracts.ports import DeviceControl, Emit, Outlet, Republisher, Service
 from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
+from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
+from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
+from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
 from pipeline.aws.registry import IotRegistry
+from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
 from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
 from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
+from pipeline.delivering.subscription import handler_into, subscribe
 from pipeline.delivery import DeliveryStream
 from pipeline.ingest import make_handler, why_failed
 from pipeline.mapping import EventSourceMapping
@@ -94,11 +99,14 @@ class PipelineParts:
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
     source: RuleSource
+    destinations: Destinations
+    trail: Trail
+    feeds: tuple[Worker, ...] = ()
 
     @property
     def services(self) -> list[Service]:
         """In start order: sinks first."""
-        return [*self.workers, self.delivery, self.source, *self.routers]
+        return [*self.workers, self.delivery, *self.feeds, self.source, *self.routers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ class AnalyticsParts:
     sync: Sync
     changes: ChangeReader
     model: VerdictLoop
+    trail: Trail
 
     @property
     def followers(self) -> list[Service]:
@@ -223,19 +232,42 @@ def make_pipeline(
     *,
     messages: BatchStream[Message],
     events: BatchStream[Message],
+    broker: Republisher,
+    enable_url: Callable[[], str] = str,
     buffer: Path | None = None,
 ) -> PipelineParts:
-    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process."""
-    delivery = _delivery(cloud, Journal(buffer) if buffer else None)
-    engine, actions = Engine(rules), _actions(cloud, delivery)
+    """Rules, workers and the delivery stream; with a path the delivery stream's buffer survives the process.
+
+    `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
+    """
+    trail = Trail()
+    delivery = _delivery(cloud, Journal(buffer) if buffer else None, trail)
+    destinations = Destinations(enable_url=enable_url)
+    engine = Engine(rules, services=AwsServices(cloud.factory.client))
+    actions = _actions(cloud, delivery, broker, destinations)
     source = RuleSource(
         engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
     )
     routers = (
-        Router("router-messages", messages, engine, actions, clock=cloud.clock),
+        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
-    return PipelineParts(routers, tuple(_worker(cloud, lane) for lane in LANES), delivery, source)
+    workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
+    feeds = tuple(_feed(cloud, topic, delivery) for topic in cloud.config.pipeline.archive_topics)
+    return PipelineParts(routers, workers, delivery, source, destinations, trail, feeds)
+
+
+def _feed(cloud: Cloud, topic: str, delivery: DeliveryStream) -> Worker:
+    """From an SNS topic into the delivery stream."""
+    url, arn = subscribe(cloud.factory, cloud.resources, topic, prefix=cloud.config.aws.prefix)
+    return Worker(
+        f"archive-{topic}",
+        sqs=cloud.factory.client("sqs"),
+        queue_url=url,
+        queue_arn=arn,
+        handler=handler_into(delivery),
+        clock=cloud.clock,
+    )
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -243,8 +275,9 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit)
-    sync = Sync(changed, view, clock=clock)
+    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
+    trail = Trail()
+    sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
         dynamodb=cloud.factory.client("dynamodb"),
         streams=cloud.factory.client("dynamodbstreams"),
@@ -253,11 +286,12 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
         checkpoints=view.checkpoints,
         keys=view.keys,
         clock=clock,
+        trail=trail,
     )
-    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit))
+    return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
 
 
-def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
+def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliveryStream:
     """The template's delivery stream, with the buffering of the configuration."""
     pipeline, resources = cloud.config.pipeline, cloud.resources
     settings = replace(
@@ -272,21 +306,30 @@ def _delivery(cloud: Cloud, journal: Journal | None) -> DeliveryStream:
         clock=cloud.clock,
         settings=settings,
         journal=journal,
+        trail=trail,
     )
 
 
-def _actions(cloud: Cloud, delivery: DeliveryStream) -> Actions:
+def _actions(
+    cloud: Cloud, delivery: DeliveryStream, broker: Republisher, destinations: Destinations
+) -> Actions:
+    backend = cloud.config.aws.backend
     return Actions(
         ActionContext(
             sns=cloud.factory.client("sns"),
             topics=cloud.resources.sns_topics,
             streams={"archive": delivery},
             limiter=CapacityLimiter(SNS_THREADS),
+            clients=cloud.factory.client,
+            republisher=broker,
+            destinations=destinations,
+            lacks=ACTIONS_LACKING.get(backend, {}),
+            silent=SERVICES_LACKING.get(backend, {}),
         )
     )
 
 
-def _worker(cloud: Cloud, lane: str) -> Worker:
+def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
     pipeline = cloud.config.pipeline
     mapping = EventSourceMapping(
         batch_size=pipeline.batch_size,
@@ -308,6 +351,7 @@ def _worker(cloud: Cloud, lane: str) -> Worker:
         mapping=mapping,
         dead_letters=dead_letter_queue(cloud, lane),
         reasons=reasons,
+        trail=trail,
     )
 
 

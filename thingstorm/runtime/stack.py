@@ -18,22 +18,25 @@ from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
 from contracts.ports import Emit, Health, Service
 from pipeline.aws.emulator import Emulator
-from pipeline.aws.provision import Resources, provision
+from pipeline.aws.provision import LANES, Resources, provision
 from pipeline.aws.session import ClientFactory
 from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from thingstorm.config import Config
+from thingstorm.runtime.following import add_dead_letters, add_trace, from_trail, from_view
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
     AnalyticsParts,
     Cloud,
     PipelineParts,
     check_names,
+    dead_letter_queue,
     iot_apis,
     make_analytics,
     make_broker,
     make_pipeline,
     streams,
 )
+from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
 
 
@@ -91,7 +94,15 @@ def _build(
     messages, events = streams(config)
     apis = iot_apis(config, cloud.factory)
     broker = make_broker(config, clock=cloud.clock, messages=messages, events=events, cloud=apis)
-    pipeline = make_pipeline(cloud, rules, messages=messages, events=events)
+    api: ApiServer
+    pipeline = make_pipeline(
+        cloud,
+        rules,
+        messages=messages,
+        events=events,
+        broker=broker,
+        enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
+    )
     analytics = make_analytics(cloud, control=broker, emit=emit)
     services: list[Service] = []
 
@@ -101,6 +112,10 @@ def _build(
     app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
     add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
+    add_rules(app, backend=config.aws.backend, destinations=pipeline.destinations)
+    trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
+    add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
+    add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
     return Stack(cloud, broker, pipeline, analytics, api, health, endpoint), services

@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse
 from analytics.api import create_app, explain
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
-from broker.admin import add_control, require_token
+from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
 from broker.remote import RemoteLane, RulesLink
@@ -30,23 +30,33 @@ from broker.store import Store
 from contracts.clock import SystemClock
 from contracts.errors import BackendError, ConfigError, NotReady, ThingstormError
 from contracts.ports import Health, Service
-from pipeline.aws.provision import provision
+from pipeline.aws.provision import LANES, provision
 from pipeline.aws.session import ClientFactory
 from pipeline.rules.engine import DEFAULT_RULES, load_rules
 from simulator.scenario import Scenario
 from thingstorm import __version__
 from thingstorm.config import Config
+from thingstorm.runtime.following import (
+    add_dead_letters,
+    add_trace,
+    add_trail,
+    from_stage,
+    from_trail,
+    from_view,
+)
 from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
     Cloud,
     check_names,
+    dead_letter_queue,
     iot_apis,
     make_analytics,
     make_broker,
     make_pipeline,
     make_rules_door,
 )
+from thingstorm.runtime.rules_api import add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -206,6 +216,7 @@ async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> Asy
             services.append(make_rules_door(config, clock=clock, rules=rules))
         app = _app("broker", token)
         add_control(app, broker)
+        add_republish(app, broker)
         yield Parts(services, app)
     finally:
         for lane in lanes:
@@ -217,24 +228,33 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
     cloud = await _cloud(config)
     messages, events = RemoteLane("messages"), RemoteLane("events")
+    gateway = _gateway(config)
     parts = make_pipeline(
-        cloud, rules, messages=messages, events=events, buffer=config.stages.data / "archive.journal"
+        cloud,
+        rules,
+        messages=messages,
+        events=events,
+        broker=gateway,
+        buffer=config.stages.data / "archive.journal",
     )
     link = RulesLink(
         host=config.broker.host,
         port=config.broker.port,
         token=config.stages.token,
-        gateway=_gateway(config),
+        gateway=gateway,
         lanes=(messages, events),
         clock=cloud.clock,
     )
     app = _app("pipeline", config.stages.token)
+
+    add_trail(app, parts.trail)
 
     @app.post("/flush")
     async def flush() -> dict[str, str]:
         await parts.delivery.flush()
         return {"outcome": "done"}
 
+    add_rules(app, backend=config.aws.backend, destinations=parts.destinations)
     yield Parts([*parts.services, link], app)
 
 
@@ -245,6 +265,9 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     parts = make_analytics(cloud, control=control, emit=feed.emit)
     app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
+    others = from_stage(config.stages.pipeline, config.stages.token)
+    add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
+    add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     yield Parts([*parts.followers, control, parts.model], app)
 
 

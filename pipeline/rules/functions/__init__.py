@@ -1,6 +1,6 @@
 """The functions of IoT SQL, by lower-case name. One file a subject; `base` registers; none raises."""
 
-from . import encoding, message, numeric, objects, text, times
+from . import encoding, external, message, numeric, objects, text, times
 from .base import FUNCTIONS, UNAVAILABLE, Function, find
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "UNAVAILABLE",
     "Function",
     "encoding",
+    "external",
     "find",
     "message",
     "numeric",

@@ -18,7 +18,8 @@ class Function:
     """One function. Called with another number of arguments than `least`..`most` it is Undefined.
 
     `with_context`: the call gets the Context before its arguments. `raw_star`: `*` as an argument is the raw
-    payload (bytes), not the JSON value.
+    payload (bytes), not the JSON value. `new`: not in SQL version 2015-10-08. `service`: what it asks, for a
+    function that leaves the process; AWS bills these, and lets no error action use them.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Function:
     most: int
     with_context: bool = False
     raw_star: bool = False
+    new: bool = False
+    service: str = ""
 
     def takes(self, count: int) -> bool:
         return self.least <= count <= self.most
@@ -38,25 +41,26 @@ MANY: Final = 1_000
 """`most` of a function with any number of arguments."""
 
 UNAVAILABLE: Final[dict[str, str]] = {
-    "aws_lambda": "it needs a Lambda service",
-    "get_dynamodb": "it needs a DynamoDB service",
-    "get_mqtt_property": "it is not built yet, though the gateway hands MQTT 5 properties on",
-    "get_registry_data": "it needs the thing registry",
-    "get_secret": "it needs Secrets Manager",
-    "get_thing_shadow": "it needs the shadow service",
-    "get_user_properties": "it is not built yet, though the gateway hands MQTT 5 properties on",
     "machinelearning_predict": "Amazon Machine Learning was retired",
 }
-"""Functions of AWS that the evaluation cannot offer, with the reason: refused when the rule is loaded."""
+"""Functions of AWS that nobody can offer, with the reason: refused when the rule is loaded."""
 
 
 def register(
-    name: str, least: int, most: int | None = None, *, with_context: bool = False, raw_star: bool = False
+    name: str,
+    least: int,
+    most: int | None = None,
+    *,
+    with_context: bool = False,
+    raw_star: bool = False,
+    new: bool = False,
+    service: str = "",
 ) -> Callable[[F], F]:
     """Decorator: the function is `name` in IoT SQL and takes `least` to `most` (default: `least`) arguments."""
 
     def add(call: F) -> F:
-        FUNCTIONS[name] = Function(name, call, least, least if most is None else most, with_context, raw_star)
+        last = least if most is None else most
+        FUNCTIONS[name] = Function(name, call, least, last, with_context, raw_star, new, service)
         return call
 
     return add

@@ -12,7 +12,7 @@ from .base import FUNCTIONS, Function, register
 from .md2 import md2
 
 
-@register("encode", 2, raw_star=True)
+@register("encode", 2, raw_star=True, new=True)
 def _encode(value: Value, scheme: Value) -> Value:
     """Base64 of the value as text, or of the raw payload for `*`."""
     if type(scheme) is not str or scheme.lower() != "base64":
@@ -21,7 +21,7 @@ def _encode(value: Value, scheme: Value) -> Value:
     return base64.b64encode(data).decode() if data is not None else UNDEFINED
 
 
-@register("decode", 2)
+@register("decode", 2, new=True)
 def _decode(value: Value, scheme: Value) -> Value:
     """The JSON value that the base64 text holds, else its text; Null if it cannot be decoded."""
     if type(scheme) is not str or scheme.lower() != "base64" or type(value) is not str:

@@ -62,8 +62,6 @@ def _abs(value: Value) -> Value:
 
 @register("sign", 1)
 def _sign(value: Value) -> Value:
-    if type(value) is str:  # the one numeric function that converts nothing
-        return UNDEFINED
     decimal = to_decimal(value)
     return UNDEFINED if decimal is None else (decimal > 0) - (decimal < 0)
 
@@ -75,7 +73,7 @@ def _trunc(value: Value, places: Value) -> Value:
     if decimal is None or not isinstance(digits, int):
         return UNDEFINED
     places_given = -_exponent(decimal)
-    kept = max(digits, 0)
+    kept = min(max(digits, 0), _INT_DIGITS)
     if places_given > kept:
         # at most 34 digits stand before the cut, so the shifted number fits the context
         decimal = decimal.quantize(Decimal((0, (1,), -kept)), rounding=ROUND_DOWN, context=DECIMALS)

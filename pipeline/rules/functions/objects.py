@@ -32,7 +32,7 @@ def _isnull(value: Value) -> Value:
     return value is None
 
 
-@register("isundefined", 1)
+@register("isundefined", 1, new=True)
 def _isundefined(value: Value) -> Value:
     return value is UNDEFINED
 
@@ -63,7 +63,7 @@ def _joined_arrays(values: tuple[Value, ...]) -> Value:
     return joined if len(joined) <= MAX_TEXT else UNDEFINED
 
 
-@register("transform", 3)
+@register("transform", 3, new=True)
 def _transform(mode: Value, attributes: Value, array: Value) -> Value:
     """`enrichArray`: every object of the array with the attributes added."""
     if mode != "enrichArray" or type(attributes) is not dict or type(array) is not list:

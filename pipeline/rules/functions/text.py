@@ -1,11 +1,14 @@
 """Strings. Arguments of other types are converted to String; Null and Undefined have no text."""
 
 from collections.abc import Callable
+from typing import Final
 
 from ..payload import to_text
 from ..values import MAX_TEXT, UNDEFINED, Value, to_int
 from . import patterns
 from .base import FUNCTIONS, Function, register
+
+_MOST_SPACES: Final = 1_000
 
 
 def _on_texts(function: Callable[..., Value]) -> Callable[..., Value]:
@@ -39,15 +42,14 @@ def _substring(value: Value, start: Value, end: Value = None) -> Value:
 
 
 def _padded(value: Value, count: Value, *, left: bool) -> Value:
+    """With so many spaces beside it, from 0 to 1,000: what is outside becomes the nearest of these."""
     text, spaces = to_text(value), to_int(count)
-    if (
-        not isinstance(text, str)
-        or not isinstance(spaces, int)
-        or spaces < 0
-        or len(text) + spaces > MAX_TEXT
-    ):
+    if not isinstance(text, str) or not isinstance(spaces, int):
         return UNDEFINED
-    return " " * spaces + text if left else text + " " * spaces
+    padding = " " * min(max(spaces, 0), _MOST_SPACES)
+    if len(text) + len(padding) > MAX_TEXT:
+        return UNDEFINED
+    return padding + text if left else text + padding
 
 
 @register("lpad", 2)
@@ -68,6 +70,7 @@ def _chr(value: Value) -> Value:
     return chr(code) if isinstance(code, int) and 0 <= code < 128 else UNDEFINED
 
 
+_NEW: Final = frozenset({"indexof", "length", "numbytes"})
 _TEXTS: dict[str, tuple[Callable[..., Value], int]] = {
     "lower": (str.lower, 1),
     "upper": (str.upper, 1),
@@ -86,4 +89,4 @@ _TEXTS: dict[str, tuple[Callable[..., Value], int]] = {
 }
 
 for _name, (_function, _arity) in _TEXTS.items():
-    FUNCTIONS[_name] = Function(_name, _on_texts(_function), _arity, _arity)
+    FUNCTIONS[_name] = Function(_name, _on_texts(_function), _arity, _arity, new=_name in _NEW)

@@ -43,7 +43,7 @@ _SHORT_ZONES: Final = {
 """Java reads these as the zones of North America, summer time included."""
 
 
-@register("parse_time", 2, 3)
+@register("parse_time", 2, 3, new=True)
 def _parse_time(pattern: Value, milliseconds: Value, zone: Value = "UTC") -> Value:
     """The time as text, by a pattern of Joda-Time."""
     shape, millis = to_text(pattern), to_int(milliseconds)
@@ -57,7 +57,7 @@ def _parse_time(pattern: Value, milliseconds: Value, zone: Value = "UTC") -> Val
     return _formatted(shape, moment)
 
 
-@register("time_to_epoch", 2)
+@register("time_to_epoch", 2, new=True)
 def _time_to_epoch(text: Value, pattern: Value) -> Value:
     """Milliseconds since the epoch of a time written by a pattern of Java's DateTimeFormatter; UTC by default."""
     if not isinstance(text, str) or not isinstance(pattern, str):

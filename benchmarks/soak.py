@@ -1,0 +1,171 @@
+"""The whole stack under a steady load for a while: what grows, and whether anything is lost.
+
+    python benchmarks/soak.py [--minutes 10] [--rate 300] [--json FILE]
+
+Once every five seconds: messages in the queue, buffers, and of our processes (the stack and its detector; the emulator by
+itself, because it keeps what it stores in memory) resident memory and open descriptors. Told at the end: each at the end of
+the first minute and at the end, and its growth a minute by least squares after the first. Exit code 1 if a message was lost,
+a queue or the descriptors grew, or our memory grew by more than 1 % of itself a minute.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import linear_regression, median
+from typing import Any
+
+import boto3
+import httpx
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from acknowledged_load import AcknowledgedLoad
+
+DEVICES = 50
+EVERY = 5.0
+FIRST_MINUTE = 60.0
+SETTLE_SECONDS = 60.0
+MEMORY_SHARE = 0.01
+"""Of itself, a minute: an allocator's own unrest."""
+
+DEEPER = 10.0
+"""Messages or descriptors over the whole run: less is the moment's chance."""
+
+
+@contextmanager
+def stack(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`thingstorm up` with its view on disk, ready; and its addresses."""
+    command = [
+        str(Path(sys.executable).with_name("thingstorm")), "up", "--no-simulator", "--ports", "auto", "--json",
+        "--set", f"view.path={folder / 'view.duckdb'}", "--set", "view.memory_limit=256MB",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - our own command
+        try:
+            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def family(pid: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Our processes, and the emulator's."""
+    everyone = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    theirs = [one for one in everyone if any("ministack" in part for part in one.cmdline())]
+    return [one for one in everyone if one not in theirs], theirs
+
+
+def sample(pid: int, addresses: Mapping[str, str], queues: list[str], sqs: Any) -> dict[str, float]:
+    ours, theirs = family(pid)
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    depth = 0
+    for url in queues:
+        told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        depth += sum(int(told[name]) for name in names)
+    services = httpx.get(f"{addresses['api']}/healthz", timeout=30).json()["services"]
+    buffers = {b["name"]: b["used"] for service in services for b in service["buffers"]}
+    return {
+        "queue_depth": depth,
+        "buffered": buffers["messages"] + buffers["changes"],
+        "descriptors": sum(one.num_fds() for one in ours),
+        "our_memory_mb": sum(one.memory_info().rss for one in ours) / 2**20,
+        "emulator_memory_mb": sum(one.memory_info().rss for one in theirs) / 2**20,
+    }
+
+
+def ask(addresses: Mapping[str, str], sql: str) -> int:
+    told = httpx.post(f"{addresses['api']}/query", json={"sql": sql}, timeout=60).json()
+    return int(told["rows"][0][0])
+
+
+def growth(samples: list[tuple[float, dict[str, float]]], name: str) -> dict[str, float]:
+    """After the first minute: its medians at both ends, and its growth a minute."""
+    later = [(at, one[name]) for at, one in samples if at >= FIRST_MINUTE] or [
+        (at, one[name]) for at, one in samples
+    ]
+    values = [value for _, value in later]
+    tenth = max(1, len(values) // 10)
+    slope = linear_regression([at / 60 for at, _ in later], values).slope
+    return {
+        "after_a_minute": round(median(values[:tenth]), 1),
+        "at_the_end": round(median(values[-tenth:]), 1),
+        "a_minute": round(slope, 2),
+        "most": round(max(one[name] for _, one in samples), 1),
+    }
+
+
+def soak(minutes: float, rate: float, tell: Callable[[str], None]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="thingstorm-soak-") as name, stack(Path(name)) as (up, addresses):
+        sqs = boto3.client(
+            "sqs", endpoint_url=addresses["aws"], region_name="us-east-1",
+            aws_access_key_id="test", aws_secret_access_key="test",  # noqa: S106 - the emulator takes any
+        )  # fmt: skip
+        urls = sqs.list_queues()["QueueUrls"]
+        queues = [url for url in urls if not url.endswith("-dlq") and "security-team" not in url]
+        samples: list[tuple[float, dict[str, float]]] = []
+        port = int(addresses["mqtt"].rpartition(":")[2])
+        with AcknowledgedLoad(port=port, devices=DEVICES, rate=rate) as load:
+            began = time.monotonic()
+            while (at := time.monotonic() - began) < minutes * 60:
+                samples.append((at, sample(up.pid, addresses, queues, sqs)))
+                if len(samples) % 12 == 0:
+                    tell(f"{at:.0f} s: {json.dumps(samples[-1][1])}")
+                time.sleep(EVERY)
+            sent_rate = load.sent / (time.monotonic() - began)
+            acknowledged = load.finish()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        counted = "SELECT count(DISTINCT payload->>'trace') FROM telemetry"
+        while (viewed := ask(addresses, counted)) < len(acknowledged) and time.monotonic() < deadline:
+            time.sleep(1)
+        rows = ask(addresses, "SELECT count(*) FROM telemetry")
+        dead = sum(
+            sample(up.pid, addresses, [url], sqs)["queue_depth"] for url in urls if url.endswith("-dlq")
+        )
+    figures = {key: growth(samples, key) for key in samples[0][1]}
+    totals = {
+        "minutes": minutes, "sent_a_second": round(sent_rate, 1), "acknowledged": len(acknowledged),
+        "lost": len(acknowledged) - viewed, "doubled": rows - viewed, "dead_letters": dead,
+    }  # fmt: skip
+    return {"totals": totals, "figures": figures}
+
+
+def faults(result: Mapping[str, Any], minutes: float) -> list[str]:
+    totals, figures = result["totals"], result["figures"]
+    found = [f"{totals[name]} {name}" for name in ("lost", "doubled", "dead_letters") if totals[name]]
+    found += [
+        f"{name} grew by {figures[name]['a_minute']} a minute"
+        for name in ("queue_depth", "buffered", "descriptors")
+        if figures[name]["a_minute"] * minutes > DEEPER + figures[name]["after_a_minute"] * 0.1
+    ]
+    memory = figures["our_memory_mb"]
+    if memory["a_minute"] > MEMORY_SHARE * memory["after_a_minute"]:
+        found.append(f"our memory grew by {memory['a_minute']} MB a minute")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=300.0)
+    parser.add_argument("--json", type=Path)
+    told = parser.parse_args()
+    result = soak(told.minutes, told.rate, lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(result, indent=1))
+    if told.json:
+        told.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for fault in (found := faults(result, told.minutes)):
+        print(f"fault: {fault}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
