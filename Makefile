@@ -3,8 +3,8 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := .venv/bin
-# Of each sort one, some seconds each: a flood, credentials, load that is benign, an attack inside it.
-GATED := hostile/publish-flood hostile/credential-bruteforce hostile/coordinated-botnet \
+# Of each sort some, seconds each: data that leaks, credentials, a botnet, load that is benign, an attack inside it.
+GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
 .PHONY: help setup demo up test compose-test localstack-test check model-gate fmt clean
