@@ -82,6 +82,7 @@ class PipelineConfig(_Section):
     pollers: Count = 3  # MaximumConcurrency of the telemetry lane
     batch_size: Count = 50  # BatchSize
     batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
+    visibility_seconds: Count = 30  # VisibilityTimeout: a message that the handler left comes again
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
     archive_topics: tuple[str, ...] = ()  # SNS topics that the delivery stream is subscribed to

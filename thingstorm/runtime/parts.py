@@ -33,7 +33,7 @@ from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
 from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
@@ -397,7 +397,7 @@ def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
         batch_size=pipeline.batch_size,
         batching_window=pipeline.batch_window,
         maximum_concurrency=pipeline.pollers if lane == "telemetry" else 1,
-        visibility_timeout=VISIBILITY_SECONDS,
+        visibility_timeout=pipeline.visibility_seconds,
         max_receives=MAX_RECEIVES,
     )
     reasons: dict[str, str] = {}

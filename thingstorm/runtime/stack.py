@@ -78,7 +78,10 @@ async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> 
     async with supervise(emulators, drain_seconds=config.drain_seconds):
         endpoint = emulators[0].endpoint if emulators else config.aws.endpoint
         factory = ClientFactory(backend=config.aws.backend, endpoint=endpoint, region=config.aws.region)
-        resources = await to_thread.run_sync(lambda: provision(factory, prefix=config.aws.prefix))
+        visible = config.pipeline.visibility_seconds
+        resources = await to_thread.run_sync(
+            lambda: provision(factory, prefix=config.aws.prefix, visibility_seconds=visible)
+        )
         cloud = Cloud(config, factory, resources, clock or SystemClock())
         stack, services = _build(cloud, rules, emit, emulators, endpoint)
         async with supervise(services, drain_seconds=config.drain_seconds):

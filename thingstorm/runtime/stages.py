@@ -352,5 +352,8 @@ async def _cloud(config: Config) -> Cloud:
     """The AWS services, provisioned. Raises Transient where they do not answer."""
     aws = config.aws
     factory = ClientFactory(backend=aws.backend, endpoint=aws.endpoint, region=aws.region)
-    resources = await to_thread.run_sync(lambda: provision(factory, prefix=aws.prefix))
+    visible = config.pipeline.visibility_seconds
+    resources = await to_thread.run_sync(
+        lambda: provision(factory, prefix=aws.prefix, visibility_seconds=visible)
+    )
     return Cloud(config, factory, resources, SystemClock())
