@@ -15,7 +15,13 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-RUN_ELSEWHERE = ("thingstorm up", "thingstorm run", "thingstorm demo", "thingstorm serve")
+RUN_ELSEWHERE = (
+    "thingstorm up",
+    "thingstorm run",
+    "thingstorm demo",
+    "thingstorm serve",
+    "thingstorm evaluate",
+)
 """Commands that other acceptance tests run in full."""
 
 COMPOSE = {
