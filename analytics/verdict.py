@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from contracts.messages import Nanoseconds, Score, Verdict, VerdictKind, Window
+from contracts.messages import SECOND, Nanoseconds, Score, Verdict, VerdictKind, Window
 
 from .evidence import EvidenceRules, Signs, signs_of
 from .known import NOTHING, Known
@@ -124,12 +124,18 @@ def decide(
         decided_at=decided_at,
         confidence=_confidence(kind, facts, rules),
         uptick=fleet.features["uptick"],
+        uptick_since=_since(fleet),
         devices=hostile,
         watched=watched,
         evidence=tuple(item for name in shown for item in signs[name].evidence[: rules.shown_features]),
         summary=summarise(kind, facts, rules.shown_features),
     )
     return verdict, replace(tick, attack=kind == "attack")
+
+
+def _since(fleet: Window) -> Nanoseconds | None:
+    rising = fleet.features.get("rising", 0.0)
+    return fleet.end - round(rising * SECOND) if rising else None
 
 
 def _tick(
