@@ -83,6 +83,7 @@ class PipelineConfig(_Section):
     batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
+    archive_topics: tuple[str, ...] = ()  # SNS topics that the delivery stream is subscribed to
 
 
 class ViewConfig(_Section):

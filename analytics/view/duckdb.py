@@ -21,9 +21,10 @@ from anyio.abc import TaskStatus
 
 from contracts.errors import BackendError, ConfigError, NotReady
 from contracts.messages import Change, Json
-from contracts.ports import Health, Rows, State
+from contracts.ports import Archive, Health, Rows, State
 
 from .applying import Effect, effect, latest
+from .archive import Mirror
 from .collection import COLLECTIONS, Collection
 
 MAX_ROWS = 10_000
@@ -44,6 +45,9 @@ _SETTINGS = (
     "SET lock_configuration = true",
 )
 
+_ARCHIVE = re.compile(r"\barchive\b", re.IGNORECASE)
+"""In a statement: it may ask for the archive, so that is brought up to date. One that does not only costs a look."""
+
 _BOOKS = (
     """CREATE TABLE IF NOT EXISTS _checkpoints
        (collection VARCHAR, shard VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, shard))""",
@@ -55,13 +59,22 @@ _BOOKS = (
 class DuckDBView:
     """The view as a service. `path` None keeps it in memory: it ends with the process.
 
-    A file can be open in one process only: others ask through the HTTP API.
+    A file can be open in one process only: others ask through the HTTP API. With an archive there is a view of that
+    name over its objects.
     """
 
     name = "view"
 
-    def __init__(self, path: Path | None, *, memory_limit: str = "2GB", threads: int = 2) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        memory_limit: str = "2GB",
+        threads: int = 2,
+        archive: Archive | None = None,
+    ) -> None:
         self._path = path
+        self._mirror = Mirror(archive, path.with_suffix(".archive") if path else None) if archive else None
         self._settings = (f"SET memory_limit = '{memory_limit}'", f"SET threads = {threads}", *_SETTINGS)
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
@@ -87,6 +100,8 @@ class DuckDBView:
 
     def health(self) -> Health:
         detail = str(self._path) if self._path else "in memory"
+        if self._mirror is not None and (unreadable := self._mirror.unreadable):
+            detail += f"; of the archive {len(unreadable)} objects cannot be read: {next(iter(unreadable.values()))}"
         return Health(self.name, self._state, detail, self._last_progress, (), dict(self._counters))
 
     async def apply(self, changes: Sequence[Change]) -> int:
@@ -101,9 +116,14 @@ class DuckDBView:
     async def query(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
         """Run one read-only statement, at most 10 s, at most 10,000 rows.
 
-        Raises ConfigError for a statement that is refused, wrong, too slow or too large.
+        A statement that names `archive` sees every object that is there now.
+
+        Raises ConfigError for a statement that is refused, wrong, too slow or too large; Transient, Terminal or NotReady
+        for an archive that cannot be read.
         """
         self._counters["queries"] += 1
+        if self._mirror is not None and _ARCHIVE.search(sql):
+            await self._mirror.refresh()
         cursor = self._writer().cursor()
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
@@ -145,13 +165,18 @@ class DuckDBView:
     def _open(self) -> duckdb.DuckDBPyConnection:
         try:
             connection = duckdb.connect(str(self._path) if self._path else ":memory:")
+            if self._mirror is not None:
+                self._mirror.open()
+                connection.execute("SET allowed_directories = [?]", [str(self._mirror.folder)])
             for statement in self._settings:
                 connection.execute(statement)
+            if self._mirror is not None:
+                connection.execute(self._mirror.view_sql())
             for statement in (*_BOOKS, *(collection.create_sql() for collection in COLLECTIONS.values())):
                 connection.execute(statement)
             for statement in (one for collection in COLLECTIONS.values() for one in collection.widen_sql()):
                 connection.execute(statement)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             raise BackendError(
                 f"the view {self._path or 'in memory'} cannot be opened: {_first_line(error)}",
                 fix="stop the process that has it open, or give another view.path",
@@ -162,6 +187,8 @@ class DuckDBView:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+        if self._mirror is not None:
+            self._mirror.close()
         self._state = "stopped"
 
     def _apply(self, changes: Sequence[Change]) -> int:

@@ -151,6 +151,8 @@ class _Making:
             return {"Ref": physical_id, "Arn": _queue_arn(self._factory.client("sqs"), physical_id)}
         if one.kind == "AWS::DynamoDB::Table":
             _check_shape(self._factory.client("dynamodb"), physical_id, one.properties)
+        if one.kind == "AWS::S3::Bucket":
+            _check_bucket(self._factory.client("s3"), physical_id)
         arn = f"arn:aws:s3:::{physical_id}" if one.kind == "AWS::S3::Bucket" else physical_id
         return {"Ref": physical_id, "Arn": arn}
 
@@ -259,6 +261,19 @@ def _check_shape(dynamodb: Any, name: str, told: Mapping[str, Any]) -> None:
                 f"DynamoDB: the table {name} has {what} {found or 'nothing'}, and {wanted} is needed",
                 fix="delete the table if it is not in use, or give another aws.prefix",
             )
+
+
+def _check_bucket(s3: Any, name: str) -> None:
+    """Raises Terminal if somebody deleted the stack's bucket."""
+    try:
+        s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+            raise
+        raise Terminal(
+            f"S3: the bucket {name} of the stack is not there",
+            fix=f"make it again: aws s3api create-bucket --bucket {name}",
+        ) from None
 
 
 def _keys(table: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Stages as processes, killed under load: what the broker acknowledged is stored and viewed once."""
 
+import os
 import random
 import time
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 from acknowledged_load import AcknowledgedLoad
 from stage_processes import STAGES, StageProcesses, stages
 
-KILLS = 20
+KILLS = int(os.environ.get("KILLS", "6"))
+"""By hand 20 and more: `KILLS=20 pytest tests/acceptance/test_stages_kills.py`; `make compose-test` has 20 as well."""
+
 SETTLE_SECONDS = 90
 
 
@@ -52,7 +55,7 @@ def stored(running: StageProcesses) -> int:
 
 
 @pytest.mark.timeout(420)
-def test_twenty_kills_of_pipeline_and_analytics_lose_and_double_nothing(tmp_path: Path) -> None:
+def test_kills_of_pipeline_and_analytics_lose_and_double_nothing(tmp_path: Path) -> None:
     dice = random.Random(20)
     with stages(tmp_path) as running:
         running.start_all()
@@ -67,7 +70,7 @@ def test_twenty_kills_of_pipeline_and_analytics_lose_and_double_nothing(tmp_path
             acknowledged = load.finish()
         running.wait_ready(*STAGES)
         row = settled(running, acknowledged)
-        assert len(acknowledged) == load.sent > 1_000
+        assert len(acknowledged) == load.sent > 50 * KILLS
         assert traces(running) == acknowledged
         assert row == {"n": load.sent, "messages": load.sent, "traces": load.sent}
         assert stored(running) == load.sent

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from analytics.detectors import DETECTORS, check_detector, make_detector
+from analytics.detectors import DETECTORS, check_detector, make_detector, process
 from analytics.detectors.base import CleanRows, clean_rows
 from analytics.detectors.frozen import FrozenTails
 from analytics.detectors.process import Lease, Model
@@ -112,8 +112,9 @@ def test_a_class_that_cannot_be_made_says_so_and_leaves_the_others_alone() -> No
     lease.close()
 
 
-def test_the_process_is_shared_and_ends_with_its_last_user() -> None:
-    gc.collect()
+def test_the_process_is_shared_and_ends_with_its_last_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_kept", False)  # as it is where nobody asked to keep it
+    monkeypatch.setattr(process, "_shared", [])
     before = {one.pid for one in psutil.Process().children()}
     first, second = Lease(), Lease()
     (pid,) = {one.pid for one in psutil.Process().children()} - before

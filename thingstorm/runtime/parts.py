@@ -40,6 +40,7 @@ from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
 from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
+from pipeline.delivering.subscription import handler_into, subscribe
 from pipeline.delivery import DeliveryStream
 from pipeline.ingest import make_handler, why_failed
 from pipeline.mapping import EventSourceMapping
@@ -100,11 +101,12 @@ class PipelineParts:
     source: RuleSource
     destinations: Destinations
     trail: Trail
+    feeds: tuple[Worker, ...] = ()
 
     @property
     def services(self) -> list[Service]:
         """In start order: sinks first."""
-        return [*self.workers, self.delivery, self.source, *self.routers]
+        return [*self.workers, self.delivery, *self.feeds, self.source, *self.routers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,21 @@ def make_pipeline(
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
     workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
-    return PipelineParts(routers, workers, delivery, source, destinations, trail)
+    feeds = tuple(_feed(cloud, topic, delivery) for topic in cloud.config.pipeline.archive_topics)
+    return PipelineParts(routers, workers, delivery, source, destinations, trail, feeds)
+
+
+def _feed(cloud: Cloud, topic: str, delivery: DeliveryStream) -> Worker:
+    """From an SNS topic into the delivery stream."""
+    url, arn = subscribe(cloud.factory, cloud.resources, topic, prefix=cloud.config.aws.prefix)
+    return Worker(
+        f"archive-{topic}",
+        sqs=cloud.factory.client("sqs"),
+        queue_url=url,
+        queue_arn=arn,
+        handler=handler_into(delivery),
+        clock=cloud.clock,
+    )
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -259,7 +275,7 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit)
+    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
     trail = Trail()
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
