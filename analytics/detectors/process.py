@@ -122,6 +122,9 @@ class _Process:
             return child.read_frame(self._process.stdout)
         except (OSError, ValueError):
             return None
+        except BaseException:
+            self.end()  # interrupted: the answer would be taken for that of the next request
+            raise
 
     def _write(self, kind: bytes, number: int, body: bytes) -> bool:
         assert self._process.stdin is not None  # noqa: S101 - a pipe

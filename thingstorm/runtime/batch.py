@@ -113,6 +113,7 @@ async def play_job(
                 refresh=refresh,
                 stop=stop,
                 drain_seconds=config.drain_seconds,
+                visibility_seconds=config.pipeline.visibility_seconds,
                 with_messages=job.with_messages,
             )
     result = conclude(job.scenario, record, path=job.path, clock=job.clock, labelled=job.labelled)
