@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import thingstorm
+from recordings import BEGIN, fleet, flood, write_csv
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -58,3 +59,23 @@ def test_the_demo_at_three_times_the_speed_tells_the_same_story(tmp_path: Path) 
     assert [one["verdict"] for one in result["phases"]] == ["benign_uptick", "attack"]
     assert len(result["phases"][1]["quarantined"]) == 8
     assert result["wall_seconds"] < 45
+
+
+def test_recorded_traffic_over_real_hops_is_judged_as_on_the_direct_path(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [*fleet(devices=6, seconds=40), *flood("press-2", start=26, seconds=10)])
+    labels = f"id,start,end,label,devices\nflood,{BEGIN + 26},{BEGIN + 36},attack,press-2\n"
+    (tmp_path / "labels.csv").write_text(labels)
+    (tmp_path / "quick.toml").write_text(QUICK)
+    given = ["t.csv", "--labels", "labels.csv", "--train-until", str(BEGIN + 20), "--config", "quick.toml"]
+    told = []
+    for flags in (("--path", "aws", "--speed", "3"), ("--path", "direct")):
+        done = thingstorm("replay", *given, *flags, "--json", "out.json", cwd=tmp_path, within=200)
+        assert done.code == 0, done.out + done.err
+        (result,) = json.loads((tmp_path / "out.json").read_text())
+        told.append(result)
+    over_hops, direct = told
+    assert (over_hops["path"], direct["path"]) == ("aws", "direct")
+    for one in told:
+        assert one["ledger"]["accepted"] == one["ledger"]["routed"] == one["ledger"]["viewed"] > 6 * 30
+        (phase,) = one["phases"]
+        assert (phase["verdict"], phase["flagged"]) == ("attack", ["press-2"])
