@@ -3,8 +3,11 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := .venv/bin
+# Of each sort some, seconds each: data that leaks, credentials, a botnet, load that is benign, an attack inside it.
+GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
+  benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test compose-test localstack-test check fmt clean
+.PHONY: help setup demo up test compose-test localstack-test check model-gate fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +51,10 @@ check: setup ## Lock, lint, format, types, floors, containers, CloudFormation
 	$(RUN)/lint-imports
 	$(RUN)/hadolint Dockerfile docker/mosquitto/Dockerfile
 	$(RUN)/cfn-lint pipeline/aws/template.yaml
+
+# A part of the library against the recorded verdicts; CI runs it.
+model-gate: setup
+	$(RUN)/thingstorm evaluate $(GATED:%=scenarios/%.yaml) --seeds 201 --baseline benchmarks/detection-baseline.json
 
 fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff check --fix --quiet || true

@@ -24,7 +24,8 @@ from pipeline.ingest import make_handler
 from pipeline.worker import Worker, queue_depth
 from thingstorm.runtime.supervisor import supervise
 
-WITHIN = 20.0
+WITHIN = 45.0
+"""A loaded machine takes long; nothing waits for the whole of it otherwise."""
 
 
 def reading(number: int) -> dict[str, Any]:
@@ -46,7 +47,9 @@ def until(done: Callable[[], bool]) -> None:
 
 
 class AwsBackendContract:
-    """A subclass gives the fixture `factory`, of class scope."""
+    """A subclass gives the fixture `factory`, of class scope, and says whether SNS delivers to Firehose there."""
+
+    sns_to_firehose = False
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -199,9 +202,9 @@ class AwsBackendContract:
         records = [{"Data": f"{number}\n".encode()} for number in range(3)]
         answer = firehose.put_record_batch(DeliveryStreamName=f"{prefix}-own", Records=records)
         assert answer["FailedPutCount"] == 0
-        if "sns-firehose" in factory.capabilities:
+        if self.sns_to_firehose:
             self.subscribe_delivery_stream(factory, resources, arn)
-        wanted = b"0\n1\n2\n" + (b"told\n" if "sns-firehose" in factory.capabilities else b"")
+        wanted = b"0\n1\n2\n" + (b"told\n" if self.sns_to_firehose else b"")
         until(lambda: sorted(stored(s3, resources.bucket, "own/").split()) == sorted(wanted.split()))
 
     def delivery_stream(self, firehose: Any, resources: Resources, prefix: str) -> str:

@@ -101,6 +101,8 @@ async def test_a_quarantined_device_is_heard_no_more(write: Write) -> None:
         ("fault.service_error", "with: {share: 70%}"),
         ("fault.handler_crash", "with: {share: 30%}"),
         ("fault.stream_lag", "with: {delay: 3s}"),
+        ("fault.service_latency", "with: {delay: 1s}"),
+        ("fault.emulator_restart", ""),
         ("fault.duplicate_delivery", "with: {share: 60%}"),
         ("fault.reorder", ""),
         ("fault.network_drop", "targets: {group: meter}"),

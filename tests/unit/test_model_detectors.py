@@ -125,6 +125,25 @@ def test_the_process_is_shared_and_ends_with_its_last_user(monkeypatch: pytest.M
     assert not psutil.pid_exists(pid)
 
 
+def test_an_interrupted_request_costs_the_process_and_not_the_next_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "_shared", [])
+    monkeypatch.setattr(process.child, "read_frame", interrupt)
+    lease = Lease()
+    with pytest.raises(KeyboardInterrupt):
+        Model(lease, "KNN", {}).fit(np.zeros((3, 2)))
+    assert lease.process.gone
+    other = Lease()
+    assert other.process is not lease.process
+    lease.close()
+    other.close()
+    other.process.end()  # kept for the worker's other tests, which have one
+
+
 def test_a_process_that_was_killed_is_told_and_replaced() -> None:
     made = make_detector("knn")
     made.learn(_clean(60))

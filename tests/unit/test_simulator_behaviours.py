@@ -168,7 +168,7 @@ def test_the_format_has_the_behaviours_that_its_description_names() -> None:
         "client_id_takeover topic_enumeration unauthorised_publish oversize_payload malformed_payload exfiltration "
         "sensor_spoof replay c2_beacon bill_abuse mimic",
         "fault": "broker_restart network_drop latency throttle service_error handler_crash stream_lag "
-        "duplicate_delivery reorder poison_message clock_jump",
+        "service_latency emulator_restart duplicate_delivery reorder poison_message clock_jump",
     }
     assert set(BEHAVIOURS) == {
         f"{family}.{name}" for family, names in named.items() for name in names.split()
