@@ -13,6 +13,7 @@ BENCHES = {
     "detector": "thingstorm.bench.detector",
     "gateway": "thingstorm.bench.gateway",
     "pipeline": "thingstorm.bench.pipeline",
+    "rules": "thingstorm.bench.rules",
     "simulator": "thingstorm.bench.simulator",
 }
 """Modules with `run` and `PACKAGES`, by the name of the bench."""
@@ -23,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: detector, gateway, pipeline, simulator.")],
+    name: Annotated[
+        str, typer.Argument(help="What to measure: detector, gateway, pipeline, rules, simulator.")
+    ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -45,6 +48,8 @@ def bench(
     thingstorm bench detector --peers --case fleet-5000
 
     thingstorm bench pipeline --json pipeline.json
+
+    thingstorm bench rules --peers
     """
     if name not in BENCHES:
         raise UnknownName("bench", name, list(BENCHES))

@@ -62,7 +62,7 @@ from thingstorm.runtime.parts import (
     make_workers,
 )
 from thingstorm.runtime.remote_delivery import RemoteDelivery, add_records
-from thingstorm.runtime.rules_api import add_rules
+from thingstorm.runtime.rules_api import add_capabilities, add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -292,6 +292,7 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     others = from_stage(config.stages.pipeline, config.stages.token)
     add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
+    add_capabilities(app, backend=config.aws.backend)
     yield Parts([*parts.followers, control, parts.model], app)
 
 
