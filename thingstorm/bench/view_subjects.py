@@ -66,7 +66,8 @@ class Ours:
         self._path = folder / "view.db"
         self._view = DuckDBView(self._path)
         self._view.open()
-        self._portal = start_blocking_portal().__enter__()
+        self._loop = start_blocking_portal()  # kept: collected as garbage it would end
+        self._portal = self._loop.__enter__()
         given = ROWS_DEFINITION if rows else {"name": "docs", "columns": {"company": "VARCHAR"}}
         self._portal.call(self._view.create, given)
 
