@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field
 
 from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
 from contracts.messages import Json
-from contracts.ports import GatewayControl, Rows, View
+from contracts.ports import Collections, GatewayControl, Rows, View
 
+from .api_collections import add_collections
 from .api_desk import add_desk
 from .desk import Desk
 from .query_catalog import catalog, run_named
@@ -58,12 +59,13 @@ class OwnPolicy(BaseModel):
     policy: dict[str, Json] | None = None
 
 
-def create_app(*, view: View, devices: GatewayControl | None, desk: Desk | None = None) -> FastAPI:
+def create_app(*, view: Collections, devices: GatewayControl | None, desk: Desk | None = None) -> FastAPI:
     """The application over a view; `devices` is None where no gateway can be reached, `desk` where no model runs."""
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
     app.middleware("http")(_bounded)
     app.add_exception_handler(ThingstormError, explain)
     _add_queries(app, view)
+    add_collections(app, view)
     _add_records(app, view)
     _add_control(app, devices)
     add_desk(app, desk)

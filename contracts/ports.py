@@ -166,6 +166,17 @@ class Rows:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a statement read one table: what was `used` to find the rows, how many were looked at, of which row groups."""
+
+    table: str
+    used: str
+    filters: tuple[str, ...]
+    rows_scanned: int
+    row_groups: str
+
+
 class View(Protocol):
     """The indexed, mutable, queryable copy of the tables. Exactly once by key and sequence."""
 
@@ -183,6 +194,40 @@ class View(Protocol):
 
     async def keys(self, table: str) -> Sequence[Mapping[str, Json]]:
         """The key attributes of all rows of a table, as its changes have them."""
+        ...
+
+
+class Collections(View, Protocol):
+    """A view whose collections people make, write and look into themselves."""
+
+    async def create(self, definition: Mapping[str, Json]) -> None:
+        """Make a collection. Raises ConfigError: a wrong definition, or a name that is taken."""
+        ...
+
+    async def write(
+        self, name: str, documents: Sequence[Mapping[str, Json]], *, patch: bool = False
+    ) -> Sequence[str]:
+        """Insert or replace documents by `_id` (given to those without); the ids.
+
+        With `patch` a document is merged into what is there (RFC 7386: null removes a field). Raises UnknownName,
+        ConfigError.
+        """
+        ...
+
+    async def remove(self, name: str, ids: Sequence[str]) -> int:
+        """Delete documents; how many were there. Raises UnknownName, ConfigError."""
+        ...
+
+    async def describe(self, name: str) -> Mapping[str, Json]:
+        """Columns, indexes, rows, fields seen and what was decided about them. Raises UnknownName."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """All collections."""
+        ...
+
+    async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
+        """Run a read-only statement and say how it read each table. Raises ConfigError."""
         ...
 
 

@@ -4,14 +4,15 @@ A value that does not fit its column never fails an ingest: the column is NULL a
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from contracts.messages import CloudMetric, Json
+from contracts.messages import Json
 
 Fit: TypeAlias = Callable[[Json], Any]
 """Makes the column's value of an attribute. Raises ValueError or TypeError if it does not fit."""
@@ -85,32 +86,72 @@ TEXTS = ColumnType("VARCHAR[]", pa.list_(pa.string()), _texts)
 JSON = ColumnType("JSON", pa.string(), _json)
 
 
+TYPES: dict[str, ColumnType] = {
+    kind.sql: kind for kind in (VARCHAR, BIGINT, DOUBLE, BOOLEAN, TIMESTAMP, TEXTS, JSON)
+}
+"""All column types, by their name in SQL."""
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""What a collection or a column of ours may be called. Names that begin with `_` are the view's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """What is counted per value of `by` and time bucket, kept right in the transaction of every batch.
+
+    `size` is the column whose sum is `bytes`; `fields` are columns, or paths such as `payload.temperature`, of which
+    minimum, maximum and average are kept; `distinct` is the column whose distinct values are counted by a sketch.
+    """
+
+    by: str
+    size: str = ""
+    fields: tuple[str, ...] = ()
+    distinct: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """An indexed table: its name, its key attributes, its columns by name, and values for absent attributes."""
+    """An indexed table: its name, its key attributes, its columns by name, and values for absent attributes.
+
+    `event_time` is the column that rollups, retention and the order of a compacted file go by. `indexes` are columns
+    with an index of their own. `search` are JSON paths (`address.city`, or `*` for all) whose values can be looked up.
+    `transform` is a SELECT over the relation `batch` (`_id`, `document`), which makes the rows of an ingest.
+    """
 
     name: str
     key: tuple[str, ...]
     columns: Mapping[str, ColumnType]
     defaults: Mapping[str, Json]
+    event_time: str = "_ingest_time"
+    indexes: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    rollup: Rollup | None = None
+    retention_seconds: float | None = None
+    transform: str = ""
 
-    def create_sql(self) -> str:
-        columns = ", ".join(f"{name} {kind.sql}" for name, kind in self.columns.items())
-        return (
-            f"CREATE TABLE IF NOT EXISTS {self.name} "
-            f"(_id VARCHAR PRIMARY KEY, {columns}, extra JSON, _seq HUGEINT, _ingest_time TIMESTAMP)"
-        )
-
-    def widen_sql(self) -> list[str]:
-        """Statements that give a table of an earlier version the columns that came since."""
+    def create_sql(self) -> list[str]:
+        """Statements that make its table, the indexes, and the columns that came since an earlier version."""
+        columns = ", ".join(f'"{name}" {kind.sql}' for name, kind in self.columns.items())
         return [
-            f"ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS {name} {kind.sql}"
-            for name, kind in self.columns.items()
+            (
+                f"CREATE TABLE IF NOT EXISTS {self.name} "
+                f"(_id VARCHAR PRIMARY KEY, {columns}, extra JSON, _seq HUGEINT, _ingest_time TIMESTAMP)"
+            ),
+            *(
+                f'ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS "{name}" {kind.sql}'
+                for name, kind in self.columns.items()
+            ),
+            *(
+                f'CREATE INDEX IF NOT EXISTS _{self.name}_by_{name} ON {self.name} ("{name}")'
+                for name in self.indexes
+            ),
         ]
 
     def keys_sql(self) -> str:
         """A statement for the keys of all rows, moments in milliseconds as the table has them."""
-        columns = (f"epoch_ms({name})" if self.columns[name] is TIMESTAMP else name for name in self.key)
+        columns = (
+            f'epoch_ms("{name}")' if self.columns[name] is TIMESTAMP else f'"{name}"' for name in self.key
+        )
         return f"SELECT {', '.join(columns)} FROM {self.name}"  # noqa: S608 - the names are ours
 
     def schema(self) -> pa.Schema:
@@ -119,12 +160,14 @@ class Collection:
         return pa.schema([("_id", pa.string()), *own, *tail])
 
     def identity(self, key: Mapping[str, Json]) -> str:
-        """The row's `_id`: the key's values joined by '/'."""
-        return "/".join(str(key[name]) for name in self.key)
+        """The row's `_id`: the key's values joined by '/'; of several a '/' within is written `~1`, a '~' `~0`."""
+        if len(self.key) == 1:
+            return str(key[self.key[0]])
+        return "/".join(str(key[name]).replace("~", "~0").replace("/", "~1") for name in self.key)
 
     def row(self, item: Mapping[str, Json], *, identity: str, sequence: int, at: datetime) -> dict[str, Any]:
         """The row of an item; what fits no column is kept in `extra`."""
-        extra = {name: value for name, value in item.items() if name not in self.columns}
+        extra = {name: value for name, value in item.items() if name not in self.columns and name != "_id"}
         row: dict[str, Any] = {"_id": identity, "_seq": str(sequence), "_ingest_time": at}
         for name, kind in self.columns.items():
             value = item.get(name)
@@ -138,6 +181,35 @@ class Collection:
         row["extra"] = _dump(extra) if extra else None
         return row
 
+    def item(self, row: Mapping[str, Any]) -> dict[str, Json]:
+        """The item of a row as `SELECT *` gives it: the other way round, as far as columns keep a value's form."""
+        values = {
+            name: _plain(kind, row[name]) for name, kind in self.columns.items() if row[name] is not None
+        }
+        return {**values, **json.loads(row["extra"] or "{}")}
+
+    def number(self, path: str) -> str:
+        """The SQL for the number at a column or a path, NULL where there is none."""
+        first, _, rest = path.partition(".")
+        if first not in self.columns:
+            source = _at("extra", path)
+        elif rest:
+            source = _at(f'"{first}"', rest)
+        else:
+            source = f'"{first}"'
+        return f"TRY_CAST({source} AS DOUBLE)"
+
+
+def _at(column: str, path: str) -> str:
+    steps = "".join(f'."{step}"' for step in path.split("."))
+    return f"{column}->>'${steps}'"
+
+
+def _plain(kind: ColumnType, value: Any) -> Json:
+    if kind is TIMESTAMP:
+        return round(value.replace(tzinfo=UTC).timestamp() * 1000)
+    return list(value) if kind is TEXTS else value
+
 
 def _dump(extra: Mapping[str, Json]) -> str:
     """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text."""
@@ -145,160 +217,3 @@ def _dump(extra: Mapping[str, Json]) -> str:
         return json.dumps(extra, default=str, allow_nan=False)
     except ValueError:
         return json.dumps({name: str(value) for name, value in extra.items()})
-
-
-def _collection(
-    name: str,
-    key: Sequence[str],
-    columns: Mapping[str, ColumnType],
-    defaults: Mapping[str, Json] | None = None,
-) -> Collection:
-    return Collection(name, tuple(key), columns, defaults or {})
-
-
-_COUNTS = [field.name for field in fields(CloudMetric) if field.name.startswith(("num_", "message_"))]
-
-COLLECTIONS: dict[str, Collection] = {
-    collection.name: collection
-    for collection in (
-        _collection(
-            "telemetry",
-            ["device_id", "event_id"],
-            {
-                "device_id": VARCHAR,
-                "event_id": VARCHAR,
-                "message_id": VARCHAR,
-                "device_type": VARCHAR,
-                "topic": VARCHAR,
-                "received_at": TIMESTAMP,
-                "device_time": TIMESTAMP,
-                "payload": JSON,
-                "payload_bytes": BIGINT,
-            },
-        ),
-        _collection(
-            "devices",
-            ["device_id"],
-            {
-                "device_id": VARCHAR,
-                "device_type": VARCHAR,
-                "connected": BOOLEAN,
-                "session_id": VARCHAR,
-                "source_ip": VARCHAR,
-                "disconnect_reason": VARCHAR,
-                "presence_at": TIMESTAMP,
-                "last_seen": TIMESTAMP,
-                "firmware": VARCHAR,
-                "quarantined": BOOLEAN,
-                "quarantine_reason": VARCHAR,
-                "quarantine_at": TIMESTAMP,
-                "job": JSON,
-                "job_at": TIMESTAMP,
-            },
-        ),
-        _collection(
-            "device_metrics",
-            ["device_id", "period_start"],
-            {
-                "device_id": VARCHAR,
-                "period_start": TIMESTAMP,
-                "period_end": TIMESTAMP,
-                **dict.fromkeys(_COUNTS, BIGINT),
-                "topics": TEXTS,
-                "shapes": TEXTS,
-                "readings": TEXTS,
-            },
-            dict.fromkeys(_COUNTS, 0),
-        ),
-        _collection(
-            "verdicts",
-            ["verdict_id"],
-            {
-                "verdict_id": VARCHAR,
-                "window_end": TIMESTAMP,
-                "decided_at": TIMESTAMP,
-                "kind": VARCHAR,
-                "confidence": DOUBLE,
-                "uptick": DOUBLE,
-                "devices": TEXTS,
-                "watched": TEXTS,
-                "evidence": JSON,
-                "summary": VARCHAR,
-            },
-        ),
-        _collection(
-            "incidents",
-            ["incident_id"],
-            {
-                "incident_id": VARCHAR,
-                "kind": VARCHAR,
-                "opened_at": TIMESTAMP,
-                "updated_at": TIMESTAMP,
-                "closed_at": TIMESTAMP,
-                "devices": TEXTS,
-                "summary": VARCHAR,
-                "actions": JSON,
-                "resolution": VARCHAR,
-                "resolved_by": VARCHAR,
-                "resolved_at": TIMESTAMP,
-            },
-        ),
-        _collection(
-            "actions",
-            ["action_id"],
-            {
-                "action_id": VARCHAR,
-                "acted_at": TIMESTAMP,
-                "who": VARCHAR,
-                "action": VARCHAR,
-                "target": VARCHAR,
-                "why": VARCHAR,
-                "outcome": VARCHAR,
-                "incident_id": VARCHAR,
-                "ends_at": TIMESTAMP,
-            },
-        ),
-        _collection(
-            "feedback",
-            ["incident_id"],
-            {
-                "incident_id": VARCHAR,
-                "resolution": VARCHAR,
-                "who": VARCHAR,
-                "given_at": TIMESTAMP,
-                "ends_at": TIMESTAMP,
-                "span_from": TIMESTAMP,
-                "span_until": TIMESTAMP,
-                "devices": TEXTS,
-                "limits": JSON,
-                "taught": JSON,
-            },
-        ),
-        _collection(
-            "announcements",
-            ["announcement_id"],
-            {
-                "announcement_id": VARCHAR,
-                "what": VARCHAR,
-                "who": VARCHAR,
-                "told_at": TIMESTAMP,
-                "starts_at": TIMESTAMP,
-                "ends_at": TIMESTAMP,
-                "device_types": TEXTS,
-                "devices": TEXTS,
-                "rate": DOUBLE,
-                "topics": TEXTS,
-            },
-        ),
-        _collection(
-            "models",
-            ["model_id"],
-            {
-                "model_id": VARCHAR,
-                "learn_from": TIMESTAMP,
-                "learn_until": TIMESTAMP,
-                "detector": VARCHAR,
-            },
-        ),
-    )
-}

@@ -1,89 +1,80 @@
-"""The view on DuckDB: one writer, a cursor for each reader, changes applied exactly once.
+"""The view on DuckDB, as a service: one writing thread, a cursor for each reader, changes applied exactly once."""
 
-Measured on DuckDB 2.0: a literal IN list deletes through the key index in milliseconds where INSERT OR REPLACE,
-ON CONFLICT and MERGE take seconds on a large table; so an upsert is DELETE of literal ids, then an Arrow INSERT,
-in one transaction with the checkpoints of the shards.
-"""
-
-import re
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import anyio
 import duckdb
-import pyarrow as pa
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
-from contracts.errors import BackendError, ConfigError, NotReady
+from contracts.errors import ConfigError, NotReady
 from contracts.messages import Change, Json
-from contracts.ports import Health, Rows, State
+from contracts.ports import Access, Health, Rows, State
 
-from .applying import Effect, effect, latest
-from .collection import COLLECTIONS, Collection
+from .catalogue import Catalogue, read_definition
+from .describing import describe
+from .documents import removed, written
+from .reading import accesses, gate, run_query
+from .storage import cannot_open, connect, first_line
+from .writing import Writer
 
-MAX_ROWS = 10_000
-"""Rows of one answer at most; a person reads tens, a program should aggregate in SQL."""
-
-MAX_STATEMENT = 100_000
 TIMEOUT_SECONDS = 10.0
 READERS = 4
 """Queries at once: DuckDB has two threads here, more readers only wait for each other."""
 
-_SETTINGS = (
-    "SET TimeZone = 'UTC'",
-    "SET enable_external_access = false",
-    "SET autoinstall_known_extensions = false",
-    "SET autoload_known_extensions = false",
-    "SET allow_community_extensions = false",
-    "SET python_enable_replacements = false",
-    "SET lock_configuration = true",
-)
+RETAIN_SECONDS = 60.0
+"""Pause between two rounds of retention."""
 
-_BOOKS = (
-    """CREATE TABLE IF NOT EXISTS _checkpoints
-       (collection VARCHAR, shard VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, shard))""",
-    """CREATE TABLE IF NOT EXISTS _tombstones
-       (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))""",
-)
+T = TypeVar("T")
 
 
 class DuckDBView:
     """The view as a service. `path` None keeps it in memory: it ends with the process.
 
-    A file can be open in one process only: others ask through the HTTP API.
+    A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
+    collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
     """
 
     name = "view"
 
-    def __init__(self, path: Path | None, *, memory_limit: str = "2GB", threads: int = 2) -> None:
+    def __init__(
+        self, path: Path | None, *, memory_limit: str = "2GB", threads: int = 2, with_rollups: bool = True
+    ) -> None:
         self._path = path
-        self._settings = (f"SET memory_limit = '{memory_limit}'", f"SET threads = {threads}", *_SETTINGS)
+        self._memory_limit, self._threads = memory_limit, threads
+        self._with_rollups = with_rollups
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._catalogue: Catalogue | None = None
+        self._writer: Writer | None = None
         self._state: State = "starting"
         self._last_progress = 0
-        self._counters = dict.fromkeys(("applied", "ignored", "batches", "queries", "refused"), 0)
+        self._counters = dict.fromkeys(("applied", "ignored", "batches", "queries", "refused", "retired"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        self._connection = await to_thread.run_sync(self._open, limiter=self._writing)
+        await to_thread.run_sync(self.open, limiter=self._writing)
         self._state = "ready"
         task_status.started()
         try:
-            await anyio.sleep_forever()
+            while True:
+                for _ in range(int(RETAIN_SECONDS)):
+                    await anyio.sleep(1.0)
+                    await self._write(lambda writer: writer.tick())
+                await self.retain()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._close, limiter=self._writing)
+                await to_thread.run_sync(self.close, limiter=self._writing)
 
     async def drain(self) -> None:
         """Bring the file up to date, so that the next start has nothing to replay."""
         self._state = "draining"
-        await to_thread.run_sync(lambda: self._writer().execute("CHECKPOINT"), limiter=self._writing)
+        await self._write(lambda writer: writer.settle())
+        await to_thread.run_sync(lambda: self._open_one().execute("CHECKPOINT"), limiter=self._writing)
 
     def health(self) -> Health:
         detail = str(self._path) if self._path else "in memory"
@@ -91,11 +82,8 @@ class DuckDBView:
 
     async def apply(self, changes: Sequence[Change]) -> int:
         """Apply in one transaction, with the checkpoints of their shards. Returns how many took effect."""
-        applied = await to_thread.run_sync(lambda: self._apply(changes), limiter=self._writing)
-        self._counters["batches"] += 1
-        self._counters["applied"] += applied
-        self._counters["ignored"] += len(changes) - applied
-        self._last_progress = time.time_ns()
+        applied = await self._write(lambda writer: writer.apply(changes))
+        self._count(len(changes), applied)
         return applied
 
     async def query(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
@@ -103,188 +91,151 @@ class DuckDBView:
 
         Raises ConfigError for a statement that is refused, wrong, too slow or too large.
         """
-        self._counters["queries"] += 1
-        cursor = self._writer().cursor()
-        try:
-            with anyio.fail_after(TIMEOUT_SECONDS):
-                return await to_thread.run_sync(
-                    lambda: _query(cursor, sql, dict(parameters or {})),
-                    limiter=self._reading,
-                    abandon_on_cancel=True,
-                )
-        except TimeoutError:
-            cursor.interrupt()
-            raise ConfigError(
-                f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
-            ) from None
-        except ConfigError:
-            self._counters["refused"] += 1
-            raise
+        return await self._read(
+            lambda cursor: run_query(cursor, sql, dict(parameters or {}), known=self._known().known)
+        )
+
+    async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
+        """Run a read-only statement and say how it read each table. Raises ConfigError."""
+
+        def plan(cursor: duckdb.DuckDBPyConnection) -> Rows:
+            gate(cursor, sql)
+            return run_query(
+                cursor,
+                f"EXPLAIN (ANALYZE, FORMAT json) {sql}",
+                dict(parameters or {}),
+                known=self._known().known,
+            )
+
+        return accesses(str((await self._read(plan)).rows[0][1]), self._known().known)
 
     async def checkpoints(self) -> Mapping[tuple[str, str], int]:
         """The last sequence applied by (table, shard)."""
         rows = await to_thread.run_sync(
-            lambda: self._writer().execute("SELECT collection, shard, sequence FROM _checkpoints").fetchall(),
+            lambda: (
+                self._open_one().execute("SELECT collection, shard, sequence FROM _checkpoints").fetchall()
+            ),
             limiter=self._writing,
         )
         return {(str(collection), str(shard)): int(sequence) for collection, shard, sequence in rows}
 
     async def keys(self, table: str) -> list[dict[str, Json]]:
         """The keys of all rows of a collection, as the changes had them."""
-        collection = COLLECTIONS[table]
+        if table not in self._known().known:
+            return []
+        collection = self._known().get(table)
         rows = await to_thread.run_sync(
-            lambda: self._writer().execute(collection.keys_sql()).fetchall(), limiter=self._writing
+            lambda: self._open_one().execute(collection.keys_sql()).fetchall(), limiter=self._writing
         )
         return [dict(zip(collection.key, row, strict=True)) for row in rows]
 
-    def _writer(self) -> duckdb.DuckDBPyConnection:
-        if self._connection is None:
-            raise NotReady("the view is not open", fix="wait until it is ready, or start the stack again")
-        return self._connection
+    async def create(self, definition: Mapping[str, Json]) -> None:
+        """Make a collection of documents. Raises ConfigError, UnknownName."""
+        catalogue = self._known()
+        await to_thread.run_sync(
+            lambda: catalogue.create(read_definition(definition, catalogue.known)), limiter=self._writing
+        )
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
-        try:
-            connection = duckdb.connect(str(self._path) if self._path else ":memory:")
-            for statement in self._settings:
-                connection.execute(statement)
-            for statement in (*_BOOKS, *(collection.create_sql() for collection in COLLECTIONS.values())):
-                connection.execute(statement)
-            for statement in (one for collection in COLLECTIONS.values() for one in collection.widen_sql()):
-                connection.execute(statement)
-        except duckdb.Error as error:
-            raise BackendError(
-                f"the view {self._path or 'in memory'} cannot be opened: {_first_line(error)}",
-                fix="stop the process that has it open, or give another view.path",
-            ) from None
-        return connection
+    async def write(
+        self, name: str, documents: Sequence[Mapping[str, Json]], *, patch: bool = False
+    ) -> Sequence[str]:
+        """Insert, replace or (`patch`) merge documents; their ids. Raises UnknownName, ConfigError."""
 
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-        self._state = "stopped"
+        def store(writer: Writer) -> tuple[list[Change], int]:
+            collection, sequence = self._known().get(name), writer.claim(len(documents))
+            changes = written(self._open_one(), collection, documents, patch=patch, sequence=sequence)
+            return changes, writer.apply(changes)
 
-    def _apply(self, changes: Sequence[Change]) -> int:
-        writer = self._writer()
-        by_table: dict[str, list[Change]] = defaultdict(list)
-        for change in changes:
-            by_table[change.table].append(change)
-        at = datetime.now(tz=UTC).replace(tzinfo=None)
-        writer.execute("BEGIN TRANSACTION")
-        try:
-            applied = sum(
-                _apply_one(writer, COLLECTIONS[name], batch, at) for name, batch in by_table.items()
+        changes, applied = await self._write(store)
+        self._count(len(changes), applied)
+        return [str(change.key["_id"]) for change in changes]
+
+    async def remove(self, name: str, ids: Sequence[str]) -> int:
+        """Delete documents; how many were there. Raises UnknownName, ConfigError."""
+        applied = await self._write(
+            lambda writer: writer.apply(
+                removed(self._open_one(), self._known().get(name), ids, sequence=writer.claim(1))
             )
-            _keep_checkpoints(writer, changes)
-            writer.execute("COMMIT")
-        except BaseException:
-            writer.execute("ROLLBACK")
-            raise
+        )
+        self._count(applied, applied)
         return applied
 
+    async def describe(self, name: str) -> Mapping[str, Json]:
+        """Columns, indexes, rows, fields seen, decisions. Raises UnknownName."""
+        collection = self._known().get(name)
+        return await self._read(lambda cursor: describe(cursor, collection))
 
-def _apply_one(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, changes: Sequence[Change], at: datetime
-) -> int:
-    chosen = latest(changes, collection)
-    stored = _stored(writer, collection, chosen)
-    found = effect(chosen, stored)
-    if not found:
-        return 0
-    if old := [identity for identity in (*found.upserts, *found.removals) if identity in stored]:
-        ids = _literals(old)
-        writer.execute(f"DELETE FROM {collection.name} WHERE _id IN ({ids})")  # noqa: S608 - literals are quoted
-        writer.execute(
-            f"DELETE FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"  # noqa: S608 - likewise
-        )
-    _insert(writer, collection, found, at)
-    for identity, sequence in found.removals.items():
-        writer.execute("INSERT INTO _tombstones VALUES (?, ?, ?)", [collection.name, identity, sequence])
-    return len(found)
+    async def names(self) -> Sequence[str]:
+        """All collections."""
+        return sorted(self._known().known)
 
+    async def retain(self) -> int:
+        """Drop what is older than its collection keeps it; how many rows."""
+        gone = await self._write(lambda writer: writer.retain(datetime.now(tz=UTC).replace(tzinfo=None)))
+        self._counters["retired"] += gone
+        return gone
 
-def _stored(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, chosen: Mapping[str, Change]
-) -> dict[str, int]:
-    ids = _literals(chosen)
-    rows = writer.execute(
-        f"SELECT _id, _seq FROM {collection.name} WHERE _id IN ({ids}) UNION ALL "  # noqa: S608 - literals are quoted
-        f"SELECT _id, sequence FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"
-    ).fetchall()
-    return {str(identity): int(sequence) for identity, sequence in rows}
+    def open(self) -> None:
+        """Open the file. Raises BackendError."""
+        self._connection = connect(self._path, memory_limit=self._memory_limit, threads=self._threads)
+        try:
+            self._catalogue = Catalogue(self._connection, with_rollups=self._with_rollups)
+        except duckdb.Error as error:
+            raise cannot_open(self._path, error) from None
+        self._writer = Writer(self._connection, self._catalogue)
 
+    def close(self) -> None:
+        """Close it."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._catalogue, self._writer = None, None, None
+        self._state = "stopped"
 
-def _insert(writer: duckdb.DuckDBPyConnection, collection: Collection, found: Effect, at: datetime) -> None:
-    rows = [
-        collection.row(change.new or {}, identity=identity, sequence=change.sequence, at=at)
-        for identity, change in found.upserts.items()
-    ]
-    if not rows:
-        return
-    writer.register("_batch", pa.Table.from_pylist(rows, schema=collection.schema()))
-    writer.execute(
-        f"INSERT INTO {collection.name} BY NAME "  # noqa: S608 - the name is ours
-        "SELECT * REPLACE (CAST(_seq AS HUGEINT) AS _seq) FROM _batch"
-    )
-    writer.unregister("_batch")
+    async def _write(self, work: Callable[[Writer], T]) -> T:
+        writer = self._writer
+        if writer is None:
+            raise _not_open()
+        return await to_thread.run_sync(lambda: work(writer), limiter=self._writing)
 
+    async def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        self._counters["queries"] += 1
+        cursor = self._open_one().cursor()
+        try:
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                return await to_thread.run_sync(
+                    lambda: work(cursor), limiter=self._reading, abandon_on_cancel=True
+                )
+        except TimeoutError:
+            cursor.interrupt()
+            raise ConfigError(
+                f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
+            ) from None
+        except anyio.get_cancelled_exc_class():
+            cursor.interrupt()  # nobody waits for the answer any more
+            raise
+        except duckdb.Error as error:
+            self._counters["refused"] += 1
+            raise ConfigError(first_line(error), fix="mend the statement") from None
+        except ConfigError:
+            self._counters["refused"] += 1
+            raise
 
-def _keep_checkpoints(writer: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> None:
-    last: dict[tuple[str, str], int] = {}
-    for change in changes:
-        if change.shard:
-            place = (change.table, change.shard)
-            last[place] = max(last.get(place, 0), change.sequence)
-    for (table, shard), sequence in last.items():
-        writer.execute(
-            "INSERT INTO _checkpoints VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
-            "SET sequence = greatest(sequence, excluded.sequence)",
-            [table, shard, sequence],
-        )
+    def _count(self, asked: int, applied: int) -> None:
+        self._counters["batches"] += 1
+        self._counters["applied"] += applied
+        self._counters["ignored"] += asked - applied
+        self._last_progress = time.time_ns()
 
+    def _open_one(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            raise _not_open()
+        return self._connection
 
-def _literals(ids: Sequence[str] | Mapping[str, Any]) -> str:
-    return ", ".join("'" + identity.replace("'", "''") + "'" for identity in ids)
-
-
-def _query(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Json]) -> Rows:
-    began = time.perf_counter()
-    try:
-        _gate(cursor, sql)
-        cursor.execute("BEGIN TRANSACTION READ ONLY")
-        result = cursor.execute(sql, parameters or None)
-        columns = tuple(str(column[0]) for column in result.description or ())
-        rows = result.fetchmany(MAX_ROWS + 1)
-    except duckdb.Error as error:
-        raise ConfigError(_first_line(error), fix=_hint(error)) from None
-    finally:
-        cursor.close()
-    if len(rows) > MAX_ROWS:
-        raise ConfigError(f"more than {MAX_ROWS} rows", fix="add LIMIT, or aggregate")
-    return Rows(columns, tuple(rows), (time.perf_counter() - began) * 1000)
+    def _known(self) -> Catalogue:
+        if self._catalogue is None:
+            raise _not_open()
+        return self._catalogue
 
 
-def _gate(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """One statement, a SELECT or one that only explains. A write inside a CTE is stopped by the transaction."""
-    if len(sql) > MAX_STATEMENT:
-        raise ConfigError(f"the statement is longer than {MAX_STATEMENT} characters", fix="shorten it")
-    statements = cursor.extract_statements(sql)
-    if len(statements) != 1:
-        raise ConfigError(f"{len(statements)} statements, expected one", fix="send one SELECT at a time")
-    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-        raise ConfigError(
-            "only SELECT is allowed", fix="the view follows the tables: write to the tables instead"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _hint(error: duckdb.Error) -> str:
-    near = re.search(r"Did you mean \"?([^\"?\n]+)", str(error)) or re.search(
-        r"Candidate[^:]*: ([^\n]+)", str(error)
-    )
-    if near:
-        return f"did you mean {near[1]}?"
-    return f"collections: {', '.join(COLLECTIONS)}; `DESCRIBE telemetry` lists columns"
+def _not_open() -> NotReady:
+    return NotReady("the view is not open", fix="wait until it is ready, or start the stack again")

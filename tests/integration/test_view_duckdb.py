@@ -14,7 +14,8 @@ import anyio
 import pytest
 from view_changes import device, telemetry
 
-from analytics.view.duckdb import MAX_ROWS, DuckDBView
+from analytics.view.duckdb import DuckDBView
+from analytics.view.reading import MAX_ROWS
 from contracts.errors import BackendError, ConfigError, NotReady
 from contracts.messages import Change
 from thingstorm.runtime.supervisor import supervise
@@ -190,7 +191,7 @@ async def test_a_file_that_somebody_has_open_is_said(tmp_path: Path) -> None:
     async with a_view(tmp_path / "view.db"):
         code = (
             "import anyio, sys; from analytics.view.duckdb import DuckDBView;"
-            "view = DuckDBView(__import__('pathlib').Path(sys.argv[1])); view._open()"
+            "view = DuckDBView(__import__('pathlib').Path(sys.argv[1])); view.open()"
         )
         done = await anyio.run_process([sys.executable, "-c", code, str(tmp_path / "view.db")], check=False)
         assert "BackendError" in done.stderr.decode()
@@ -208,10 +209,10 @@ sys.path.insert(0, sys.argv[2])
 from view_changes import telemetry
 from analytics.view.duckdb import DuckDBView
 view = DuckDBView(pathlib.Path(sys.argv[1]))
-view._connection = view._open()
+view.open()
 print("go", flush=True)
 for start in range(0, 10**9, 20):
-    view._apply([telemetry(n) for n in range(start, start + 20)])
+    view._writer.apply([telemetry(n) for n in range(start, start + 20)])
 """
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.view.applying import effect, latest
-from analytics.view.collection import COLLECTIONS
+from analytics.view.builtin import COLLECTIONS
 from contracts.clock import SystemClock
 from contracts.messages import Change
 from pipeline.changes import ChangeReader

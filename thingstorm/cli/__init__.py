@@ -25,6 +25,7 @@ from thingstorm.cli import (
     serve,
     shrink,
     up,
+    view,
 )
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ for module in (
     serve,
     deploy,
     ask,
+    view,
     operate,
     follow,
     announce,

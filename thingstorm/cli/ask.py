@@ -26,12 +26,22 @@ def sql(
     db: Annotated[
         Path | None, typer.Option("--db", help="A stored view's file instead of a running stack.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Run it, and show by which index it read each table.")
+    ] = False,
 ) -> None:
     """Ask the view in SQL.
 
     Example: thingstorm sql "SELECT device_id, count(*) n FROM telemetry
     WHERE received_at > now() - INTERVAL 60 SECOND GROUP BY 1 ORDER BY n DESC LIMIT 5"
+
+    thingstorm sql --explain "SELECT * FROM telemetry WHERE _id = 'meter-1/x'"
     """
+    if explain:
+        if db is not None:
+            raise ConfigError("--explain asks a running stack", fix="leave out --db")
+        _show_reads(call("POST", "/explain", url=api, body={"sql": statement})["reads"], form)
+        return
     answer = _stored(db, statement) if db else call("POST", "/query", url=api, body={"sql": statement})
     _show(answer, form)
 
@@ -64,6 +74,12 @@ def _show(answer: dict[str, Any], form: Format) -> None:
     print_rows(answer["columns"], answer["rows"], form)
     if form == "table" and sys.stdout.isatty():
         typer.echo(f"{len(answer['rows'])} rows in {answer['milliseconds']:.1f} ms", err=True)
+
+
+def _show_reads(reads: list[dict[str, Any]], form: Format) -> None:
+    columns = ("table", "used", "rows_scanned", "row_groups", "filters")
+    rows = [(*(one[name] for name in columns[:4]), " AND ".join(one["filters"])) for one in reads]
+    print_rows(columns, rows, form)
 
 
 def _stored(path: Path, statement: str) -> dict[str, Any]:

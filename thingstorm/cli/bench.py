@@ -14,6 +14,7 @@ BENCHES = {
     "gateway": "thingstorm.bench.gateway",
     "pipeline": "thingstorm.bench.pipeline",
     "simulator": "thingstorm.bench.simulator",
+    "view": "thingstorm.bench.view",
 }
 """Modules with `run` and `PACKAGES`, by the name of the bench."""
 
@@ -23,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: detector, gateway, pipeline, simulator.")],
+    name: Annotated[
+        str, typer.Argument(help="What to measure: detector, gateway, pipeline, simulator, view.")
+    ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -45,6 +48,8 @@ def bench(
     thingstorm bench detector --peers --case fleet-5000
 
     thingstorm bench pipeline --json pipeline.json
+
+    thingstorm bench view --peers --case documents-add
     """
     if name not in BENCHES:
         raise UnknownName("bench", name, list(BENCHES))

@@ -83,7 +83,7 @@ class DirectPlay:
             orders=self._order,
         )
         self._alerts = _Alerts()
-        self._view = DuckDBView(None, memory_limit=config.view.memory_limit, threads=1)
+        self._view = DuckDBView(None, memory_limit=config.view.memory_limit, threads=1, with_rollups=False)
         self._over = False
         self._with_messages = with_messages
         model = config.model

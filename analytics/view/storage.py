@@ -1,0 +1,75 @@
+"""The view's file: how it is opened, and the books in it beside the collections."""
+
+from pathlib import Path
+
+import duckdb
+
+from contracts.errors import BackendError
+
+SHUT = (
+    "SET enable_external_access = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET allow_community_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET lock_configuration = true",
+)
+
+BOOKS = (
+    """CREATE TABLE IF NOT EXISTS _checkpoints
+       (collection VARCHAR, shard VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, shard))""",
+    """CREATE TABLE IF NOT EXISTS _tombstones
+       (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))""",
+    "CREATE TABLE IF NOT EXISTS _collections (name VARCHAR PRIMARY KEY, definition JSON, created_at TIMESTAMP)",
+    "CREATE TABLE IF NOT EXISTS _rolled (collection VARCHAR PRIMARY KEY, upto TIMESTAMP)",
+    """CREATE TABLE IF NOT EXISTS _fields
+       (collection VARCHAR, field VARCHAR, kind VARCHAR, seen BIGINT, PRIMARY KEY (collection, field, kind))""",
+    """CREATE TABLE IF NOT EXISTS _decisions
+       (collection VARCHAR, field VARCHAR, type VARCHAR, seen BIGINT, share DOUBLE, decided_at TIMESTAMP,
+        PRIMARY KEY (collection, field))""",
+)
+"""Positions in the streams, sequences of removed keys, collections that somebody made, the ingest time up to which
+rollups are counted, what fields were seen with which kinds of values, and which of them became columns."""
+
+BOOK_NAMES = ("_checkpoints", "_tombstones", "_collections", "_fields", "_decisions")
+"""The books that an export holds; `_rolled` goes with the rollups, which are made anew."""
+
+
+def connect(
+    path: Path | None, *, memory_limit: str, threads: int, files: bool = False
+) -> duckdb.DuckDBPyConnection:
+    """Open the file, or memory, with its books. No SQL on it reaches files or network, but with `files`.
+
+    Raises BackendError: somebody has it open, or it is broken.
+    """
+    try:
+        connection = duckdb.connect(str(path) if path else ":memory:")
+        for statement in (
+            f"SET memory_limit = '{memory_limit}'",
+            f"SET threads = {threads}",
+            "SET TimeZone = 'UTC'",
+            *(() if files else SHUT),
+            *BOOKS,
+        ):
+            connection.execute(statement)
+    except duckdb.Error as error:
+        raise cannot_open(path, error) from None
+    return connection
+
+
+def cannot_open(path: Path | None, error: Exception) -> BackendError:
+    """What to say of a file that does not open."""
+    return BackendError(
+        f"the view {path or 'in memory'} cannot be opened: {first_line(error)}",
+        fix="stop the process that has it open, or give another view.path",
+    )
+
+
+def first_line(error: Exception) -> str:
+    """DuckDB's messages go on with a picture of the statement: the first line says what it is."""
+    return str(error).strip().splitlines()[0]
+
+
+def literal(text: str) -> str:
+    """A string as SQL."""
+    return "'" + text.replace("'", "''") + "'"
