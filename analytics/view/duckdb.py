@@ -16,8 +16,10 @@ from contracts.messages import Change, Json
 from contracts.ports import Access, Health, Rows, State
 
 from .catalogue import Catalogue, read_definition
+from .confined import SECONDS, a_folder, copy_out, run_confined
 from .describing import describe
 from .documents import removed, written
+from .judging import judge
 from .reading import accesses, gate, run_query
 from .storage import cannot_open, connect, first_line
 from .writing import Writer
@@ -25,6 +27,9 @@ from .writing import Writer
 TIMEOUT_SECONDS = 10.0
 READERS = 4
 """Queries at once: DuckDB has two threads here, more readers only wait for each other."""
+
+CONFINED = 2
+"""Processes for statements of strangers at once; more wait."""
 
 RETAIN_SECONDS = 60.0
 """Pause between two rounds of retention."""
@@ -42,13 +47,22 @@ class DuckDBView:
     name = "view"
 
     def __init__(
-        self, path: Path | None, *, memory_limit: str = "2GB", threads: int = 2, with_rollups: bool = True
+        self,
+        path: Path | None,
+        *,
+        memory_limit: str = "2GB",
+        threads: int = 2,
+        with_rollups: bool = True,
+        confined_seconds: float = SECONDS,
     ) -> None:
         self._path = path
         self._memory_limit, self._threads = memory_limit, threads
         self._with_rollups = with_rollups
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
+        self._judging = CapacityLimiter(1)
+        self._confining = CapacityLimiter(CONFINED)
+        self._confined_seconds = confined_seconds
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._catalogue: Catalogue | None = None
         self._writer: Writer | None = None
@@ -94,6 +108,25 @@ class DuckDBView:
         return await self._read(
             lambda cursor: run_query(cursor, sql, dict(parameters or {}), known=self._known().known)
         )
+
+    async def ask(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
+        """Like `query`, for a statement of somebody unknown: one that may grow runs in a process of its own.
+
+        Raises ConfigError, also for a statement beyond the memory and the time of that process.
+        """
+        given = dict(parameters or {})
+        with anyio.CancelScope(shield=True):
+            verdict = await to_thread.run_sync(judge, sql, given, limiter=self._judging)
+        if verdict.calm:
+            return await self.query(sql, given)
+        with a_folder() as folder:
+            place = Path(folder)
+            await self._read(lambda cursor: copy_out(cursor, sql, place))
+            return await to_thread.run_sync(
+                lambda: run_confined(sql, given, place, why=verdict.why, seconds=self._confined_seconds),
+                limiter=self._confining,
+                abandon_on_cancel=False,
+            )
 
     async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
         """Run a read-only statement and say how it read each table. Raises ConfigError."""
