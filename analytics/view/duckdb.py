@@ -130,6 +130,11 @@ class DuckDBView:
 
     async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
         """Run a read-only statement and say how it read each table. Raises ConfigError."""
+        verdict = await to_thread.run_sync(judge, sql, dict(parameters or {}), limiter=self._judging)
+        if not verdict.calm:
+            raise ConfigError(
+                f"a statement with {verdict.why} is not explained", fix="leave that out, or run it as it is"
+            )
 
         def plan(cursor: duckdb.DuckDBPyConnection) -> Rows:
             gate(cursor, sql)
