@@ -3,8 +3,11 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := .venv/bin
+# Of each sort some, seconds each: data that leaks, credentials, a botnet, load that is benign, an attack inside it.
+GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
+  benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test compose-test check fmt clean
+.PHONY: help setup demo up test compose-test localstack-test check model-gate fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,10 +27,21 @@ up: setup ## The whole stack until Ctrl-C, with its addresses
 	@$(RUN)/thingstorm up
 
 test: setup ## All tests: unit, integration, acceptance, packaging
-	$(RUN)/pytest -n 2 --dist loadfile
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose
+
+localstack-test: setup .tools/localstack/.synced ## The AWS backends' contract on LocalStack (Python 3.12 or later)
+	$(RUN)/pytest -m localstack -p no:xdist tests/localstack
+
+# LOCALSTACK_PYTHON: an interpreter or a version; by default pyenv's newest, else what uv finds or fetches
+LOCALSTACK_PYTHON ?= $(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python))),3.13)
+
+.tools/localstack/.synced: tests/localstack/requirements.txt
+	$(UV) venv --quiet --clear --python '$(LOCALSTACK_PYTHON)' .tools/localstack
+	$(UV) pip install --quiet --python .tools/localstack/bin/python -r $<
+	@touch $@
 
 check: setup ## Lock, lint, format, types, floors, containers, CloudFormation
 	$(UV) lock --check --quiet
@@ -37,6 +51,10 @@ check: setup ## Lock, lint, format, types, floors, containers, CloudFormation
 	$(RUN)/lint-imports
 	$(RUN)/hadolint Dockerfile docker/mosquitto/Dockerfile
 	$(RUN)/cfn-lint pipeline/aws/template.yaml
+
+# A part of the library against the recorded verdicts; CI runs it.
+model-gate: setup
+	$(RUN)/thingstorm evaluate $(GATED:%=scenarios/%.yaml) --seeds 201 --baseline benchmarks/detection-baseline.json
 
 fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff check --fix --quiet || true

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from contracts.errors import ConfigError
 
 FILE = Path(__file__).with_name("calibration.json")
 VERSION = 1
+DIGITS = 3
+"""Raw confidence is told apart to so many."""
+
 STEP = 1e-4
 """The least rise between two knots."""
 
@@ -83,8 +87,12 @@ def learn_calibration(
 def _knots(given: Sequence[tuple[float, float, float]]) -> Knots:
     """Pool neighbours until the share rises; each block counts as if one more were right and one more wrong."""
     blocks: list[list[float]] = []
-    for raw, right, weight in sorted(given):
-        blocks.append([raw * weight, right * weight, weight])
+    for raw, some in groupby(
+        sorted((round(raw, DIGITS), *rest) for raw, *rest in given), key=lambda one: one[0]
+    ):
+        equal = list(some)
+        weight = sum(one[2] for one in equal)
+        blocks.append([raw * weight, sum(one[1] * one[2] for one in equal), weight])
         while len(blocks) > 1 and _share(blocks[-2]) >= _share(blocks[-1]):
             last = blocks.pop()
             blocks[-1] = [one + other for one, other in zip(blocks[-1], last, strict=True)]

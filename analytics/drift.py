@@ -10,7 +10,7 @@ profile, within what was announced.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -109,10 +109,10 @@ class Follower:
         for tally in block.tallies.values():
             tally.seconds = block.seconds
         self._seen |= block.fresh
-        devices = dict(baseline.devices)
-        devices |= self._settle(block, baseline, types, known)
+        settled = self._settle(block, baseline, types, known)
+        devices = {**baseline.devices, **settled}
         if not block.spoilt:
-            devices |= self._follow(block, baseline, types, known)
+            devices |= self._follow(block, baseline, types, known, without=settled)
         if devices == baseline.devices:
             return baseline
         return replace(baseline, devices=devices)
@@ -141,12 +141,18 @@ class Follower:
         return adopted
 
     def _follow(
-        self, block: _Block, baseline: Baseline, types: Mapping[str, str], known: Known
+        self,
+        block: _Block,
+        baseline: Baseline,
+        types: Mapping[str, str],
+        known: Known,
+        *,
+        without: Collection[str],
     ) -> dict[str, Profile]:
         moved: dict[str, Profile] = {}
         for device_id, tally in block.tallies.items():
             left_out = device_id in block.flagged or device_id in block.fresh or device_id in known.cohorts
-            if left_out or device_id not in types or device_id in self._announced:
+            if left_out or device_id not in types or device_id in self._announced or device_id in without:
                 continue
             before = baseline.profile(device_id, types[device_id])
             if device_id not in baseline.devices:

@@ -12,34 +12,11 @@ from types import MappingProxyType
 
 from contracts.messages import Evidence, EvidenceClass, Window
 
+from . import payload_evidence
+from .evidence_rules import EvidenceRules
 from .windows import WINDOW_SECONDS
 
-
-@dataclass(frozen=True, slots=True)
-class EvidenceRules:
-    """Limits of evidence. `..._z` are standard deviations, `..._ratio` multiples of what is expected."""
-
-    load_z: float = 3.0
-    flood_z: float = 5.0
-    flood_ratio: float = 5.0
-    """Rollouts double or treble, crowds and backlogs reach 4; beyond 5 times everything expected is a flood."""
-    strong_z: float = 7.0
-    strong_ratio: float = 6.0
-    event_z: float = 1.7
-    """2 (sqrt(2 + 3/8) - sqrt(3/8)) = 1.86: two events in a window, one (1.12) is not enough."""
-    slow_z: float = 2.9
-    """Four seconds with an event in the last minute: 2 (sqrt(4 + 3/8) - sqrt(3/8)) = 2.96."""
-    size_z: float = 6.0
-    size_floor: float = 0.15
-    settled_seconds: float = 15.0
-    seconds: float = 2.0
-    """A burst inside one second is in five overlapping windows: evidence must show in two seconds."""
-    storm: float = 0.2
-    """With this share of the fleet dropped in the last minute, a fresh connection excuses a burst ..."""
-    storm_seconds: float = 6.0
-    """... for this long, unless the burst is beyond ..."""
-    storm_ratio: float = 20.0
-    storm_z: float = 15.0
+__all__ = ["EvidenceRules", "Signs", "is_strong", "signs_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +44,16 @@ def signs_of(
     """
     found = [*_rate(window, fleet, rules), *_novel(window, rules), *_refused(window, fleet, rules)]
     found += [*_throttled(window, fleet, rules), *_size(window, rules), *_connects(window)]
+    found += payload_evidence.found_in(window, fleet, rules)
     found = [
         (replace(item, weight="load") if item.z < lenient.get(item.feature, 0.0) else item, relative)
         for item, relative in found
     ]
     found.sort(key=lambda pair: (pair[0].weight == "load", -pair[1]))
     strength = max((relative for item, relative in found if item.weight == "security"), default=0.0)
-    strong = strength > 0.0 and is_strong(window.features, rules, excused=_excused(window, fleet, rules))
+    excused = _excused(window, fleet, rules)
+    strong = strength > 0.0 and is_strong(window.features, rules, excused=excused)
+    strong = strong or (strength > 0.0 and payload_evidence.plain(window.features, fleet, rules))
     return Signs(tuple(item for item, _ in found), strength, strong)
 
 
@@ -86,14 +66,15 @@ def is_strong(features: Mapping[str, float], rules: EvidenceRules, *, excused: b
         and not excused
     )
     # a botnet's own topic at 1/s is 5 events; publishing up as well is more than a forgotten topic
-    topics = features["novel_seconds"] >= 3 and features["novel_events"] >= 4 and features["ratio_own"] >= 2.0
+    topics = features["novel_seconds"] >= 3 and features["novel_events"] >= 4 and _louder(features)
     scan = features["novel_events"] >= 10
+    habit = _novelty(features, rules) == "habit"
     guessing = (
         features["failures"] >= 5
         and features["failure_seconds"] >= 3
         and features["failures"] >= 4.0 * features["peer_failures"]
     )
-    return bool(flood or topics or scan or guessing)
+    return bool(flood or topics or scan or habit or guessing)
 
 
 Found = Iterator[tuple[Evidence, float]]
@@ -131,18 +112,58 @@ def _rate(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> F
     yield _evidence(window, "rate_excess", value="messages", own=own, peers=peers, weight=weight), relative
 
 
+def _louder(features: Mapping[str, float]) -> bool:
+    """Whether the device's own readings have become twice as many, what it sends on novel topics left out."""
+    own = max(features["expected_own"], 0.5)
+    return features["ratio_own"] - features["novel_messages"] / own >= 2.0
+
+
+def _novelty(features: Mapping[str, float], rules: EvidenceRules) -> str:
+    """What novel topics are a sign of: `cascade`, `forming` (too early to say), `habit` (one device), `odd`.
+
+    Only one topic of the device's own branch, with payloads as small as ever and the readings as usual, may be
+    something that happened to the device.
+    """
+    quiet = features["novel_patterns"] <= 1 and not features["novel_foreign"]
+    if not quiet or _louder(features) or features["size_jump"] >= 1.0 or features["failures"] >= 2:
+        return "odd"
+    company, spread = features["novel_company"], features["novel_spread"]
+    spreads = spread >= max(rules.cascade_spread, rules.cascade_intervals * features["novel_interval"])
+    if company >= rules.cascade_devices and spreads:
+        return "cascade"
+    gap = 2.0 * spread / max(company - 1.0, 1.0)
+    if features["novel_joined"] < max(rules.join_seconds, gap):
+        return "forming"
+    if company >= 2 and spread < rules.cascade_spread:
+        # they began together: by chance, or told to
+        told = features["novel_age"] >= rules.together_seconds
+        return "habit" if told and features["novel_slow_seconds"] >= rules.alone_times else "odd"
+    lasts = (
+        features["novel_age"] >= rules.alone_seconds and features["novel_slow_seconds"] >= rules.alone_times
+    )
+    return "habit" if lasts else "forming"
+
+
 def _novel(window: Window, rules: EvidenceRules) -> Found:
     features = window.features
+    if (
+        not features["novel_events"]
+        and features["novel_slow"] < rules.slow_z
+        and not features["novel_slow_seconds"]
+    ):
+        return
+    sign = _novelty(features, rules)
     # right after a reboot one new topic and a larger payload are what a new firmware does
     settled = features["since_connect"] >= rules.settled_seconds
     bigger = settled and features["size_excess"] >= rules.size_z * rules.size_floor
     repeated = features["novel_seconds"] >= rules.seconds or features["novel_events"] >= 5
+    weight: EvidenceClass = "load" if sign in ("cascade", "forming") else "security"
     if (features["novel"] >= rules.event_z and repeated) or (bigger and features["novel_events"] >= 1):
-        item = _evidence(window, "novel", value="novel_events", own=0.0, peers=0.0, weight="security")
+        item = _evidence(window, "novel", value="novel_events", own=0.0, peers=0.0, weight=weight)
         yield item, max(1.0, features["novel"] / rules.event_z)
-    elif features["novel_slow"] >= rules.slow_z:
-        item = _evidence(window, "novel_slow", value="novel_events", own=0.0, peers=0.0, weight="security")
-        yield item, features["novel_slow"] / rules.slow_z
+    elif features["novel_slow"] >= rules.slow_z or (sign == "habit" and features["novel_slow"] > 0):
+        item = _evidence(window, "novel_slow", value="novel_slow_seconds", own=0.0, peers=0.0, weight=weight)
+        yield item, max(1.0, features["novel_slow"] / rules.slow_z)
 
 
 def _refused(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> Found:

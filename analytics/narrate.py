@@ -16,18 +16,45 @@ NAMED_DEVICES = 5
 _SIGNS: Mapping[str, str] = {
     "rate_excess": "messages",
     "novel": "publishes on topics its type never used",
-    "novel_slow": "publishes on topics its type never used, again and again over a minute",
+    "novel_slow": "seconds with publishes on topics its type never used",
     "authorization": "refused requests",
     "authentication": "refused logins",
-    "authentication_slow": "refused requests, again and again over a minute",
+    "authentication_slow": "refused requests",
     "throttled": "throttled messages",
     "size_excess": "bytes a message",
     "connects": "connects",
+    "malformed": "messages that no consumer can read",
+    "malformed_slow": "seconds with messages that no consumer can read",
+    "replayed": "old messages once more",
+    "replayed_slow": "seconds with old messages once more",
+    "takeovers": "takeovers of its client id",
+    "rejected": "connections ended for what it sent",
+    "size_jump": "bytes at most in a message",
+    "changed": "messages that changed in the middle of a session",
+    "creep": "messages",
+    "value_shift": "times as far as values walk",
+    "value_frozen": "readings that stay exactly the same",
+}
+
+_SPANS: Mapping[str, str] = {
+    "size_excess": "",
+    "size_jump": "",
+    "value_shift": "",
+    "value_frozen": " in a row",
+    "novel_slow": " in 60 s",
+    "authentication_slow": " in 60 s",
+    "malformed_slow": " in 60 s",
+    "replayed_slow": " in 60 s",
+    "takeovers": " in 60 s",
+    "rejected": " in 60 s",
+    "changed": " in 15 s",
 }
 
 
 def summarise(kind: VerdictKind, facts: "Facts", features: int) -> str:
     """A sentence a person can act on."""
+    if kind == "attack" and facts.outside:
+        return f"Attack: {_outside(facts, features)}."
     if kind == "attack":
         return f"Attack: {_who(facts.hostile)} with {_signs(facts.hostile, facts.signs, features)}."
     if kind == "benign_uptick":
@@ -35,6 +62,23 @@ def summarise(kind: VerdictKind, facts: "Facts", features: int) -> str:
     if kind == "undecided":
         return _doubt(facts, features)
     return "Learning what is normal." if facts.learning else "Normal: traffic is as learnt."
+
+
+def _outside(facts: "Facts", features: int) -> str:
+    parts = []
+    if "visits" in facts.outside:
+        parts.append(
+            f"{facts.fleet['visits']:.0f} connects in 15 s of {facts.fleet['visitors']:.0f} client ids that nobody "
+            "knows and that publish nothing"
+        )
+    if "half_open" in facts.outside:
+        parts.append(
+            f"{facts.fleet['half_open']:.0f} connections that never send their CONNECT "
+            f"(at most {facts.fleet['half_open_learnt']:.0f} in training)"
+        )
+    if facts.hostile:
+        parts.append(f"{_who(facts.hostile)} with {_signs(facts.hostile, facts.signs, features)}")
+    return "; ".join(parts)
 
 
 def _load(facts: "Facts") -> str:
@@ -85,7 +129,5 @@ def _signs(devices: Sequence[str], signs: Mapping[str, Signs], features: int) ->
 
 
 def _phrase(item: Evidence) -> str:
-    figures = f"{item.value:.0f} {_SIGNS[item.feature]} in {WINDOW_SECONDS} s"
-    if item.feature == "size_excess":
-        figures = f"{item.value:.0f} {_SIGNS[item.feature]}"
-    return f"{figures} (own {item.own:.1f}, peers {item.peers:.1f})"
+    span = _SPANS.get(item.feature, f" in {WINDOW_SECONDS} s")
+    return f"{item.value:.0f} {_SIGNS[item.feature]}{span} (own {item.own:.1f}, peers {item.peers:.1f})"

@@ -98,7 +98,7 @@ def _mapping(hint: Any) -> tuple[Any, Any] | None:
 
 
 def _flat(hint: Any, value: Any, keys: list[Any]) -> Iterator[tuple[list[Any], Any]]:
-    """The leaves of nested mappings, each with the keys that lead to it.."""
+    """The leaves of nested mappings, each with the keys that lead to it."""
     kinds = _mapping(hint)
     if kinds is None:
         yield keys, _adapter(hint).dump_python(value, mode="json")

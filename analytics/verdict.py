@@ -7,13 +7,14 @@ whole type rises beyond anything learnt, peers prove nothing: undecided, and nob
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from contracts.messages import Nanoseconds, Score, Verdict, VerdictKind, Window
+from contracts.messages import FLEET, Evidence, Nanoseconds, Score, Verdict, VerdictKind, Window
 
+from .counting import count_z
 from .evidence import EvidenceRules, Signs, signs_of
 from .known import NOTHING, Known
 from .narrate import summarise
@@ -43,6 +44,12 @@ class Rules:
     uptick_ratio: float = 1.15
     churn: float = 0.05
     load_share: float = 0.04
+    visits: float = 10.0
+    """Connects in 15 s of client ids that nobody knows and that say nothing: an installer connects once or twice."""
+    visitors: float = 3.0
+    half_open: float = 5.0
+    half_open_ratio: float = 3.0
+    """So many connections more than ever while learning, and this many times as many, wait for their CONNECT."""
     learning_ratio: float = 20.0
     """Before anything is learnt, only a rate this many times the peers' is believed."""
     shown_devices: int = 20
@@ -60,6 +67,8 @@ class Tick:
     up: bool = False
     surge: bool = False
     attack: bool = False
+    outside: frozenset[str] = frozenset()
+    """Signs of the fleet's window that no device of ours gives: `visits`, `half_open`."""
 
 
 MEMORY = 60
@@ -84,6 +93,8 @@ class Facts:
     broad: bool
     watched: tuple[str, ...]
     drifted: tuple[str, ...]
+    outside: frozenset[str]
+    visitors: tuple[str, ...]
     up: bool
     surge: bool
     learning: bool
@@ -103,17 +114,12 @@ def decide(
 
     `past` holds the ticks before this one, oldest first. Returns the verdict and this tick's own entry.
     """
-    signs = {
-        window.device_id: signs_of(
-            window, fleet.features, rules.evidence, known.lenient.get(window.device_id, {})
-        )
-        for window in windows
-    }
+    signs = _AllSigns(windows, fleet, rules.evidence, known)
     tick = _tick(windows, fleet, scores, signs, rules)
     facts = _facts(windows=windows, fleet=fleet, scores=scores, signs=signs, ticks=[*past, tick], rules=rules)
     facts = replace(facts, drifted=tuple(name for name in facts.watched if name in known.drifted))
     kind = _kind(facts, rules)
-    hostile = facts.hostile if kind == "attack" else ()
+    hostile = _accused(facts) if kind == "attack" else ()
     watched = facts.watched if kind == "attack" else (*facts.hostile, *facts.watched)
     if kind == "normal":
         watched = ()
@@ -126,10 +132,28 @@ def decide(
         uptick=fleet.features["uptick"],
         devices=hostile,
         watched=watched,
-        evidence=tuple(item for name in shown for item in signs[name].evidence[: rules.shown_features]),
+        evidence=(
+            *_outside_evidence(facts),
+            *(item for name in shown for item in signs[name].evidence[: rules.shown_features]),
+        ),
         summary=summarise(kind, facts, rules.shown_features),
     )
     return verdict, replace(tick, attack=kind == "attack")
+
+
+class _AllSigns(dict[str, Signs]):
+    """The signs of every window, each looked at when it is asked for: most devices are never asked about."""
+
+    def __init__(self, windows: Sequence[Window], fleet: Window, rules: EvidenceRules, known: Known) -> None:
+        super().__init__()
+        self._windows = {window.device_id: window for window in windows}
+        self._fleet, self._rules, self._known = fleet, rules, known
+
+    def __missing__(self, device_id: str) -> Signs:
+        lenient = self._known.lenient.get(device_id, {})
+        signs = signs_of(self._windows[device_id], self._fleet.features, self._rules, lenient)
+        self[device_id] = signs
+        return signs
 
 
 def _tick(
@@ -146,9 +170,17 @@ def _tick(
     hot = frozenset(name for name in flagged if signs[name].security)
     strong = frozenset(name for name in hot if signs[name].strong)
     load = frozenset(flagged) - hot
-    return Tick(
-        fleet.end, hot, strong, load, _rises(fleet.features, rules), fleet.features["surge"] >= rules.surge
-    )
+    surge = fleet.features["surge"] >= rules.surge
+    outside = _outside(fleet.features, rules)
+    return Tick(fleet.end, hot, strong, load, _rises(fleet.features, rules), surge=surge, outside=outside)
+
+
+def _outside(fleet: Mapping[str, float], rules: Rules) -> frozenset[str]:
+    """What comes from outside the fleet: clients that nobody knows, connections that never say who they are."""
+    visits = fleet["visits"] >= rules.visits and fleet["visitors"] >= rules.visitors
+    learnt = fleet["half_open_learnt"]
+    waiting = fleet["half_open"] >= max(learnt + rules.half_open, rules.half_open_ratio * learnt)
+    return frozenset(name for name, found in (("visits", visits), ("half_open", waiting)) if found)
 
 
 def _plain(window: Window, signs: Mapping[str, Signs], rules: Rules) -> bool:
@@ -175,7 +207,11 @@ def _facts(
     recent = ticks[-rules.of_last :]
     present = {window.device_id: window.device_type for window in windows}
     hot = _repeated([tick.hot for tick in recent], rules.hits) & present.keys()
-    order = {name: (-signs[name].strength, place) for place, name in enumerate(present)}
+    places = {name: place for place, name in enumerate(present)}
+
+    def order(name: str) -> tuple[float, int]:
+        return -signs[name].strength, places[name]
+
     load = _repeated([tick.load for tick in recent], rules.hits) & present.keys() - hot
     enough = max(2.0, rules.load_share * fleet.features["devices"])
     needed = rules.of_last if scores is None else rules.hits
@@ -184,18 +220,40 @@ def _facts(
         fleet=fleet.features,
         types=present,
         closeness=max((score.value / score.threshold for score in scores or ()), default=0.0),
-        hostile=tuple(sorted(hot, key=order.__getitem__)),
+        hostile=tuple(sorted(hot, key=order)),
         strong=frozenset(_repeated([tick.strong for tick in recent], needed) & present.keys()),
         lingering=_kept_up(ticks[-rules.linger_of :], rules.linger_hits, hot),
         attacked=any(tick.attack for tick in ticks[-rules.aftermath :]),
         doubtful=_kept_up(ticks[-rules.doubt_of :], rules.doubt_hits, hot),
         broad=_broad(hot, present, rules),
-        watched=tuple(sorted(load, key=order.__getitem__)),
+        watched=tuple(sorted(load, key=order)),
         drifted=(),
+        outside=frozenset(_repeated([tick.outside for tick in recent], rules.hits)) & ticks[-1].outside,
+        visitors=tuple(sorted(window.device_id for window in windows if window.features["visit_events"] > 0)),
         up=sum(tick.up for tick in recent) >= rules.hits or len(load) >= enough,
         surge=sum(tick.surge for tick in recent) >= rules.hits,
         learning=scores is None,
     )
+
+
+def _accused(facts: Facts) -> tuple[str, ...]:
+    """Hostile devices, and the client ids of a connect flood; of half-open connections there is no id to name."""
+    visitors = facts.visitors if "visits" in facts.outside else ()
+    return tuple(dict.fromkeys((*facts.hostile, *visitors)))
+
+
+def _outside_evidence(facts: Facts) -> Iterator[Evidence]:
+    learnt = {"visits": 0.0, "half_open": facts.fleet["half_open_learnt"]}
+    for name in sorted(facts.outside):
+        own = learnt[name]
+        value = facts.fleet[name]
+        yield Evidence(FLEET, name, value, own, own, float(count_z(value, own)), "security")
+
+
+def _outside_strength(facts: Facts, rules: Rules) -> float:
+    """How many times its limit each sign from outside the fleet is; 0 without one."""
+    limits = {"visits": rules.visits, "half_open": rules.half_open + facts.fleet["half_open_learnt"]}
+    return sum(facts.fleet[name] / limits[name] for name in facts.outside)
 
 
 def _repeated(sets: Sequence[frozenset[str]], times: int) -> set[str]:
@@ -216,6 +274,8 @@ def _broad(hot: set[str], present: Mapping[str, str], rules: Rules) -> bool:
 def _kind(facts: Facts, rules: Rules) -> VerdictKind:
     if facts.learning:
         return "attack" if facts.strong else "normal"
+    if facts.outside:
+        return "attack"
     if facts.broad:
         return "undecided"
     needed = 1 if facts.attacked else rules.devices
@@ -228,7 +288,7 @@ def _kind(facts: Facts, rules: Rules) -> VerdictKind:
 
 def _confidence(kind: VerdictKind, facts: Facts, rules: Rules) -> float:
     """Between 0 and 1, never falling when evidence is added. Not a calibrated probability."""
-    hostile = sum(facts.signs[name].strength for name in facts.hostile)
+    hostile = sum(facts.signs[name].strength for name in facts.hostile) + _outside_strength(facts, rules)
     if kind == "attack":
         # one device at its limit: 0.59; three: 0.73; ten devices at twice the limit: 0.99
         return 1.0 - 0.5 * float(np.exp(-hostile / 5.0))

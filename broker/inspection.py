@@ -35,8 +35,11 @@ RECENT = 64
 SURE = 16
 """A number that rose this often and never fell is a counter or a clock. A walk does so once in 65,536 times."""
 
-AGAIN = 3
+AGAIN = 8
 """This many messages in a row behind a counter's highest value are a new start of it (a reboot, a clock put right)."""
+
+SETTLED = 3
+"""Numbers of the first messages are no readings yet: nobody knows which of them count."""
 
 LARGEST = 1e12
 """Beyond it a number is a moment or an identifier, and no reading."""
@@ -58,23 +61,24 @@ class _Number:
     falls: int = 0
     behind: int = 0
 
-    def follow(self, value: float) -> bool:
-        """Take the next value; True if a counter went back."""
+    def follow(self, value: float) -> int:
+        """Take the next value; how many before it were old ones, now that a counter goes on where it was."""
         last = self.last
         if value > last:
+            old = self.behind
             self.rises += 1
             self.last, self.behind = value, 0
-            return False
+            return old
         if value == last:
-            return False
+            return 0
         if self.falls or self.rises < SURE or not self.whole:
             self.falls += 1
             self.last = value
-            return False
+            return 0
         self.behind += 1
         if self.behind >= AGAIN:
             self.last, self.behind = value, 0
-        return True
+        return 0
 
     @property
     def counts(self) -> bool:
@@ -89,6 +93,7 @@ class _Stream:
     recent: dict[int, None] = field(default_factory=dict)
     last: int = 0
     messages: int = 0
+    told: int = 0
 
     def repeats(self, mark: int) -> bool:
         """Whether this payload came before. Twice in a row is QoS 1 at work, and no repetition."""
@@ -146,10 +151,14 @@ class Inspector:
         self._described: dict[str, str] = {}
         self._looked = 0
 
-    def look(self, client_id: str, topic: str, payload: bytes, notes: Notes) -> bool:
-        """Take a message into the notes; True if it is an old one once more."""
+    def look(self, client_id: str, topic: str, payload: bytes, notes: Notes) -> int:
+        """Take a message into the notes; how many turn out to be old ones once more.
+
+        A payload that came before is one at once. A counter behind its highest value may have started anew, so it
+        is one when the counter goes on from where it was.
+        """
         if self._looked >= PER_PERIOD:
-            return False
+            return 0
         self._looked += 1
         notes.looked += 1
         stream = self._stream(client_id, topic)
@@ -157,9 +166,11 @@ class Inspector:
         body = _read(payload)
         shape = self._shape(body)
         self._count(shape, topic, notes)
-        old = stream.repeats(hash(payload))
+        old = int(stream.repeats(hash(payload)))
         if shape.numbers:
-            old = self._numbers(body, shape, stream, topic, notes) or old
+            behind = self._numbers(body, shape, stream, topic, notes)
+            old += max(0, behind - stream.told)
+            stream.told = 0 if behind else stream.told + old
         return old
 
     def close(self) -> tuple[str, ...]:
@@ -198,9 +209,9 @@ class Inspector:
             shape = self._shapes[key] = _made(body)
         return shape
 
-    def _numbers(self, body: Any, shape: Shape, stream: _Stream, topic: str, notes: Notes) -> bool:
-        went_back = False
-        known, settled = stream.numbers, stream.messages > AGAIN
+    def _numbers(self, body: Any, shape: Shape, stream: _Stream, topic: str, notes: Notes) -> int:
+        behind = 0
+        known, settled = stream.numbers, stream.messages > SETTLED
         for name in shape.numbers:
             value = body[name]
             number = known.get(name)
@@ -208,10 +219,10 @@ class Inspector:
                 if len(known) < MAX_FIELDS:
                     known[name] = _Number(value, _whole(value))
                 continue
-            went_back |= number.follow(value)
+            behind = max(behind, number.follow(value))
             if settled and not number.counts and -LARGEST < value < LARGEST:
                 _add(notes.readings, (topic, name), value)
-        return went_back
+        return behind
 
 
 def _add(readings: dict[tuple[str, str], list[float]], key: tuple[str, str], value: float) -> None:

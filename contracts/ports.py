@@ -235,6 +235,18 @@ class Collections(View, Protocol):
         ...
 
 
+class Archive(Protocol):
+    """The cold tier: the objects that the delivery stream wrote. An object never changes."""
+
+    async def keys(self) -> Sequence[str]:
+        """The names of all objects, in order; what failed on its way there is left out. Raises Transient, Terminal."""
+        ...
+
+    async def read(self, key: str) -> Sequence[Mapping[str, Json]]:
+        """The records of one object. Raises Transient, Terminal, and ConfigError for an object that holds none."""
+        ...
+
+
 class Detector(Protocol):
     """A model of normal windows: learn on clean ones, score any. Pure in `score`; higher is stranger."""
 

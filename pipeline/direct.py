@@ -51,11 +51,13 @@ class DirectPath:
 
     def step(self, now: Nanoseconds) -> list[Change]:
         """Route what came, handle what is visible; the changes that the view sees now."""
+        if "emulator_restart" in self.faults:
+            return []  # nothing answers: messages wait before the rules, and what the streams lose a scan tells later
         self._route()
         for queue in self.queues.values():
             self._work(queue, now)
-        lag = self.faults.get("stream_lag")
-        due = now + int((lag or {}).get("delay", 0) * SECOND)
+        lags = (self.faults.get(kind, {}).get("delay", 0) for kind in ("stream_lag", "service_latency"))
+        due = now + int(sum(lags) * SECOND)
         if changes := self.tables.take_changes():
             self._late.append((due, changes))
         return self._arrived(now)

@@ -8,7 +8,7 @@ keeps its place: when all places are taken the stream fills and its producer fee
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import anyio
@@ -37,6 +37,12 @@ _FULL_CALL: Final = 10
 """A batch of this many messages fills a call of SNS: no use in waiting for more."""
 
 
+Gate = Callable[[], Awaitable[None]]
+
+
+async def _always_open() -> None: ...
+
+
 class Router:
     """A service between one stream of messages and the actions of the rules.
 
@@ -50,6 +56,7 @@ class Router:
             make 10 messages a call instead of 1, for a twentieth of the calls a second.
         clock: for `last_progress`.
         trail: where messages are noted as they pass.
+        gate: asked before a batch is taken; waits while what is behind has no room.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Router:
         linger: float = 0.05,
         clock: Clock | None = None,
         trail: Trail | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.name = name
         self.matches_by_rule: Counter[str] = Counter()
@@ -74,6 +82,7 @@ class Router:
         self._asking = CapacityLimiter(1)  # the engine works for one thread at a time
         self._clock = clock or SystemClock()
         self._trail = trail or Trail(capacity=0)
+        self._gate = gate or _always_open
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
         self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
@@ -96,6 +105,7 @@ class Router:
             task_status.started()
             while True:
                 await places.acquire()
+                await self._gate()
                 try:
                     batch = await self._take()
                 except StreamClosed:

@@ -12,12 +12,14 @@ from contracts.ports import Emit, Gauge, Health, State
 
 from .commands import PhaseSpan
 from .crew import Crew, Faults, Orders
-from .model import Scenario
+from .model import Scenario, TransportName
 from .player import trace
 from .share import EVERYBODY, Share
 from .story import Story, story_of
 from .transports.base import Callbacks, Transport
 from .transports.paho import PahoTransport
+from .transports.raw import RawTransport
+from .transports.sockets import SocketTransport
 
 CONNECT_SECONDS = 10.0
 CONNECT_SECONDS_A_DEVICE = 0.004
@@ -30,6 +32,11 @@ LONGEST_SLEEP = SECOND // 5
 """New entries (a reconnect) may be due before the one slept for; they wait this long at most."""
 
 MakeTransport = Callable[[Callbacks], Transport]
+
+TRANSPORTS: Mapping[TransportName, Callable[..., SocketTransport]] = {
+    "paho": PahoTransport,
+    "raw": RawTransport,
+}
 
 
 class Simulator:
@@ -66,7 +73,7 @@ class Simulator:
             emit: told of `phase_started` (id, kind, devices) and `phase_ended` (id).
             idle_after: keep the fleet's normal traffic going when the scenario is over.
             all_must_come: fail if not every device is connected in time; else begin with those that are.
-            transport: makes another transport than paho clients.
+            transport: makes another transport than the one that the scenario names.
             orders: sends a retained job to a device; without it an operator's own client does.
             faults: told of (kind, parameters, on) when a fault of the platform begins or is over.
             share: the devices that are played here; other processes play the others.
@@ -84,7 +91,7 @@ class Simulator:
         self.finished = anyio.Event()
         self.started_at: Nanoseconds = 0
         make: MakeTransport = transport or (
-            lambda calls: PahoTransport(host=host, port=port, callbacks=calls)
+            lambda calls: TRANSPORTS[story.transport](host=host, port=port, callbacks=calls)
         )
         self._crew = Crew(
             story.player,

@@ -72,7 +72,7 @@ async def _play(environment: Environment, share: Share, *, zero: int) -> None:
             host=options.mqtt_host,
             port=options.mqtt_port,
             callbacks=callbacks,
-            make_link=LINKS[options.transport],
+            make_link=LINKS[options.transport or scenario.transport],
             tell=partial(_tell, environment),
         )
 
@@ -122,8 +122,8 @@ def _add_options(parser: Any, **_: Any) -> None:
         "--transport",
         env_var="THINGSTORM_TRANSPORT",
         choices=sorted(LINKS),
-        default="paho",
-        help="paho: a real client a device; raw: bare sockets, for floods",
+        default=None,
+        help="paho: a real client a device; raw: bare sockets, for floods; default: what the scenario says",
     )
 
 

@@ -174,6 +174,10 @@ def _none_is_no_entry(value: Any) -> Any:
     return () if value is None else value
 
 
+TransportName = Literal["paho", "raw"]
+"""What carries the devices to a broker: a real client each, or bare sockets for floods."""
+
+
 class Scenario(_Model):
     """A whole scenario file."""
 
@@ -185,6 +189,8 @@ class Scenario(_Model):
     seed: int = Field(default=1, strict=True)
     clock: Clock = Clock()
     path: Literal["aws", "direct"] = "aws"
+    transport: TransportName = "paho"
+    """On the path `aws`; the path `direct` has no sockets."""
     duration: PositiveDuration
     fleet: tuple[Group, ...] = Field(min_length=1)
     train: Train | None = None

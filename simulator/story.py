@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from contracts.messages import Nanoseconds
 
 from .crew import Plays
-from .model import Expect, Scenario
+from .model import Expect, Scenario, TransportName
 from .player import Player
 from .share import EVERYBODY, Share
 
@@ -30,6 +30,7 @@ class Story:
     expect: Expect
     retried: bool = False
     labelled: bool = True
+    transport: TransportName = "paho"
 
 
 def story_of(played: Scenario | Story, share: Share = EVERYBODY) -> Story:
@@ -45,4 +46,5 @@ def story_of(played: Scenario | Story, share: Share = EVERYBODY) -> Story:
         clock_start=played.clock.start_at,
         expect=played.expect,
         retried=any(phase.kind in _LEFT_TO_THE_QUEUE for phase in played.timeline),
+        transport=played.transport,
     )

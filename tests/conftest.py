@@ -4,8 +4,15 @@ import uuid
 
 import pytest
 
+from analytics.detectors.process import keep
+
 pytest_plugins = ["pytester"]
 """The tests of our own pytest plugin run pytest."""
+
+
+def pytest_configure() -> None:
+    """PyOD's import is seconds: one process of it serves every test of a worker."""
+    keep()
 
 
 @pytest.fixture

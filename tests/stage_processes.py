@@ -18,6 +18,8 @@ from ports import free_ports
 TOKEN = "a-token-of-the-tests"
 SCRIPTS = Path(sys.executable).parent
 STAGES = ("broker", "pipeline", "analytics")
+PARTS = ("router", "worker", "delivery")
+"""Of the pipeline, each as a process of its own."""
 
 
 class StageProcesses:
@@ -25,13 +27,11 @@ class StageProcesses:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        mqtt, aws, broker, pipeline, analytics, simulator = free_ports(6)
+        mqtt, aws, *own = free_ports(9)
         self.mqtt, self.aws = mqtt, aws
         self.urls = {
             stage: f"http://127.0.0.1:{port}"
-            for stage, port in zip(
-                (*STAGES, "simulator"), (broker, pipeline, analytics, simulator), strict=True
-            )
+            for stage, port in zip((*STAGES, "simulator", *PARTS), own, strict=True)
         }
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "THINGSTORM"))},
@@ -41,7 +41,7 @@ class StageProcesses:
             "THINGSTORM__BROKER__TLS_PORT": "0",
             "THINGSTORM__BROKER__WEBSOCKET_PORT": "0",
             "THINGSTORM__PIPELINE__ARCHIVE_SECONDS": "2",
-            **{f"THINGSTORM__STAGES__{stage.upper()}": url for stage, url in self.urls.items()},
+            **{f"THINGSTORM__STAGES__{stage.upper()}": self.urls[stage] for stage in (*STAGES, "simulator")},
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -54,13 +54,18 @@ class StageProcesses:
         self._wait(lambda: _status(f"http://127.0.0.1:{self.aws}/_ministack/health") == 200, "aws")
 
     def start(self, stage: str, *arguments: str, **settings: str) -> None:
-        """Start one stage; it may wait for others, so this does not wait for it."""
+        """Start one stage, or one part of the pipeline; it may wait for others, so this does not wait for it."""
         data = self.folder / stage
         own = {"THINGSTORM__STAGES__DATA": str(data), **settings}
+        if stage in PARTS:
+            own["THINGSTORM__PIPELINE__PARTS"] = json.dumps([stage])
+            own["THINGSTORM__STAGES__PIPELINE"] = self.urls[stage]
+            own["THINGSTORM__STAGES__DELIVERY"] = self.urls["delivery"]
         if stage == "analytics":
             data.mkdir(exist_ok=True)
             own["THINGSTORM__VIEW__PATH"] = str(data / "view.duckdb")
-        self._start(stage, [str(SCRIPTS / "thingstorm"), "serve", stage, *arguments], own)
+        served = "pipeline" if stage in PARTS else stage
+        self._start(stage, [str(SCRIPTS / "thingstorm"), "serve", served, *arguments], own)
 
     def start_all(self) -> None:
         """Emulator, broker, pipeline, analytics, all ready."""
@@ -109,7 +114,7 @@ class StageProcesses:
         return [dict(zip(told["columns"], row, strict=True)) for row in told["rows"]]
 
     def close(self) -> None:
-        for stage in ("simulator", "analytics", "pipeline", "broker", "aws"):
+        for stage in ("simulator", "analytics", *PARTS, "pipeline", "broker", "aws"):
             if stage in self.processes:
                 self.processes[stage].kill()
                 self.processes[stage].wait(10)

@@ -75,14 +75,17 @@ class AwsConfig(_Section):
 
 
 class PipelineConfig(_Section):
-    """Rules, workers and the delivery stream."""
+    """Rules, workers and the delivery stream. `parts` are those that `thingstorm serve pipeline` runs."""
 
+    parts: frozenset[Literal["router", "worker", "delivery"]] = frozenset({"router", "worker", "delivery"})
     rules: Path | None = None
     pollers: Count = 3  # MaximumConcurrency of the telemetry lane
     batch_size: Count = 50  # BatchSize
     batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
+    visibility_seconds: Count = 30  # VisibilityTimeout: a message that the handler left comes again
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
+    archive_topics: tuple[str, ...] = ()  # SNS topics that the delivery stream is subscribed to
 
 
 class ViewConfig(_Section):
@@ -133,6 +136,7 @@ class StagesConfig(_Section):
     broker: str = "http://127.0.0.1:8081"
     pipeline: str = "http://127.0.0.1:8082"
     analytics: str = "http://127.0.0.1:8080"
+    delivery: str = ""  # where the delivery stream is, if not in the pipeline's own process
     simulator: str = "http://127.0.0.1:8083"
     data: Path = Path("thingstorm-data")
     journal: Count = 1_000_000  # messages that may wait for the rules while the pipeline is away

@@ -147,7 +147,7 @@ def _check_columns(collection: Collection) -> None:
 def _checked_name(name: str, known: Mapping[str, Collection]) -> str:
     if not NAME.fullmatch(name):
         raise ConfigError(f"{name!r} cannot be a collection's name", fix="use a-z, 0-9 and _, a letter first")
-    if name in known:
+    if name in known or name == "archive":
         raise ConfigError(f"there is a collection {name} already", fix="choose another name")
     return name
 

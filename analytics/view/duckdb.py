@@ -1,5 +1,6 @@
 """The view on DuckDB, as a service: one writing thread, a cursor for each reader, changes applied exactly once."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ from anyio.abc import TaskStatus
 
 from contracts.errors import ConfigError, NotReady
 from contracts.messages import Change, Json
-from contracts.ports import Access, Health, Rows, State
+from contracts.ports import Access, Archive, Health, Rows, State
 
+from .archive import Mirror
 from .catalogue import Catalogue, read_definition
 from .confined import SECONDS, a_folder, copy_out, run_confined
 from .describing import describe
@@ -34,6 +36,9 @@ CONFINED = 2
 RETAIN_SECONDS = 60.0
 """Pause between two rounds of retention."""
 
+_ARCHIVE = re.compile(r"\barchive\b", re.IGNORECASE)
+"""In a statement: it may ask for the archive, so that is brought up to date. One that does not only costs a look."""
+
 T = TypeVar("T")
 
 
@@ -42,6 +47,7 @@ class DuckDBView:
 
     A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
     collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
+    With an archive there is a view of that name over its objects.
     """
 
     name = "view"
@@ -54,8 +60,10 @@ class DuckDBView:
         threads: int = 2,
         with_rollups: bool = True,
         confined_seconds: float = SECONDS,
+        archive: Archive | None = None,
     ) -> None:
         self._path = path
+        self._mirror = Mirror(archive, path.with_suffix(".archive") if path else None) if archive else None
         self._memory_limit, self._threads = memory_limit, threads
         self._with_rollups = with_rollups
         self._writing = CapacityLimiter(1)
@@ -92,6 +100,8 @@ class DuckDBView:
 
     def health(self) -> Health:
         detail = str(self._path) if self._path else "in memory"
+        if self._mirror is not None and (unreadable := self._mirror.unreadable):
+            detail += f"; of the archive {len(unreadable)} objects cannot be read: {next(iter(unreadable.values()))}"
         return Health(self.name, self._state, detail, self._last_progress, (), dict(self._counters))
 
     async def apply(self, changes: Sequence[Change]) -> int:
@@ -103,8 +113,13 @@ class DuckDBView:
     async def query(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
         """Run one read-only statement, at most 10 s, at most 10,000 rows.
 
-        Raises ConfigError for a statement that is refused, wrong, too slow or too large.
+        A statement that names `archive` sees every object that is there now.
+
+        Raises ConfigError for a statement that is refused, wrong, too slow or too large; Transient, Terminal or NotReady
+        for an archive that cannot be read.
         """
+        if self._mirror is not None and _ARCHIVE.search(sql):
+            await self._mirror.refresh()
         return await self._read(
             lambda cursor: run_query(cursor, sql, dict(parameters or {}), known=self._known().known)
         )
@@ -215,10 +230,19 @@ class DuckDBView:
 
     def open(self) -> None:
         """Open the file. Raises BackendError."""
-        self._connection = connect(self._path, memory_limit=self._memory_limit, threads=self._threads)
         try:
+            if self._mirror is not None:
+                self._mirror.open()
+            self._connection = connect(
+                self._path,
+                memory_limit=self._memory_limit,
+                threads=self._threads,
+                folder=self._mirror.folder if self._mirror is not None else None,
+            )
+            if self._mirror is not None:
+                self._connection.execute(self._mirror.view_sql())
             self._catalogue = Catalogue(self._connection, with_rollups=self._with_rollups)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             raise cannot_open(self._path, error) from None
         self._writer = Writer(self._connection, self._catalogue)
 
@@ -227,6 +251,8 @@ class DuckDBView:
         if self._connection is not None:
             self._connection.close()
         self._connection, self._catalogue, self._writer = None, None, None
+        if self._mirror is not None:
+            self._mirror.close()
         self._state = "stopped"
 
     async def _write(self, work: Callable[[Writer], T]) -> T:

@@ -36,14 +36,18 @@ BOOK_NAMES = ("_checkpoints", "_tombstones", "_collections", "_fields", "_decisi
 
 
 def connect(
-    path: Path | None, *, memory_limit: str, threads: int, files: bool = False
+    path: Path | None, *, memory_limit: str, threads: int, files: bool = False, folder: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Open the file, or memory, with its books. No SQL on it reaches files or network, but with `files`.
+    """Open the file, or memory, with its books. No SQL on it reaches the network, or files but those in `folder`.
+
+    With `files` it may: for our own statements about the file as a whole.
 
     Raises BackendError: somebody has it open, or it is broken.
     """
     try:
         connection = duckdb.connect(str(path) if path else ":memory:")
+        if folder is not None:
+            connection.execute("SET allowed_directories = [?]", [str(folder)])
         for statement in (
             f"SET memory_limit = '{memory_limit}'",
             f"SET threads = {threads}",

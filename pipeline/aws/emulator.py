@@ -24,14 +24,20 @@ START_SECONDS = 20.0
 """It answers after 0.3 to 1 s; a loaded machine gets the rest."""
 
 WATCH_SECONDS = 0.2
-STOP_SECONDS = 3.0
+SAVE_SECONDS = 20.0
+"""To write 100,000 items down takes some 2 s."""
+
 LOG_TAIL = 2_000
 PR_SET_PDEATHSIG = 1
 """Linux prctl(2): the signal that a child gets when its parent dies, SIGKILL included."""
 
 
 class Emulator:
-    """The service "aws". Port 0 lets the system choose; `endpoint` is known once it is ready."""
+    """The service "aws". Port 0 lets the system choose; `endpoint` is known once it is ready.
+
+    It may be suspended: its process ends, and another one takes up its data when it is resumed. What it does not keep are
+    the records of the tables' streams; what a killed one does not keep is everything but the objects of S3.
+    """
 
     name = "aws"
 
@@ -41,6 +47,11 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the child has ended
         self._state: State = "starting"
+        self._suspended = False
+        self._resumed = anyio.Event()
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="thingstorm-aws-"
+        )  # removed when the child has ended
 
     @property
     def endpoint(self) -> str:
@@ -54,15 +65,24 @@ class Emulator:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         try:
             self._port = _free_port(self._host, self._port)
-            self._process = self._start()
-            await self._wait_until_it_answers(self._process)
-            self._state = "ready"
+            await self._up()
             task_status.started()
-            await self._watch(self._process)
+            while True:
+                await self._watch(self._up_process())
+                await self._pause()
+                await self._up()
         finally:
             self._state = "stopped"
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._stop)
+
+    def suspend(self) -> None:
+        """End the process in good order; nothing answers until `resume`."""
+        self._suspended, self._resumed = True, anyio.Event()
+
+    def resume(self) -> None:
+        """Start it again, with what it had."""
+        self._resumed.set()
 
     async def drain(self) -> None:
         """Nothing is accepted here that others have not asked for."""
@@ -70,6 +90,22 @@ class Emulator:
 
     def health(self) -> Health:
         return Health(self.name, self._state, f"ministack, pid {self.pid}, {self.endpoint}")
+
+    async def _up(self) -> None:
+        self._process = self._start()
+        await self._wait_until_it_answers(self._process)
+        self._state = "ready"
+
+    def _up_process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None  # noqa: S101 - `_up` has made it
+        return self._process
+
+    async def _pause(self) -> None:
+        """End the process, which writes down what it has, and wait until it is wanted again."""
+        self._state = "starting"
+        await to_thread.run_sync(self._end, SAVE_SECONDS)
+        await self._resumed.wait()
+        self._suspended = False
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment: Mapping[str, str] = {
@@ -82,6 +118,10 @@ class Emulator:
             "BIND_HOST": self._host,
             "IOT_MTLS_ENABLED": "0",  # its listener would bind to all addresses
             "LOG_LEVEL": "WARNING",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": f"{self._folder.name}/state",
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": f"{self._folder.name}/s3",
         }
         command = Path(sys.executable).with_name("ministack")
         if not command.is_file():
@@ -115,7 +155,8 @@ class Emulator:
         )
 
     async def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        while True:
+        """Return when it is to be suspended."""
+        while not self._suspended:
             await anyio.sleep(WATCH_SECONDS)
             self._raise_if_dead(process)
 
@@ -135,16 +176,23 @@ class Emulator:
         self._log.seek(max(0, self._log.tell() - LOG_TAIL))
         return self._log.read().decode(errors="replace").strip()
 
-    def _stop(self) -> None:
+    def _end(self, patience: float) -> None:
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(patience)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _stop(self) -> None:
+        """Nothing in it is wanted any more: it is spared to write it down."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._log.close()
+        self._folder.cleanup()
 
 
 def _die_with_parent() -> None:

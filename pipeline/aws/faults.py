@@ -6,7 +6,7 @@ error translation are those of the real client.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
@@ -60,6 +60,22 @@ def delay_records(streams: Any, seconds: float) -> Undo:
         time.sleep(seconds)
 
     return _hook(streams, ("dynamodbstreams.GetRecords",), wait)
+
+
+def delay_calls(clients: Sequence[Any], seconds: float) -> Undo:
+    """Every call of these clients is sent so much later, by the worker thread that makes it."""
+
+    def wait(**_: Any) -> None:
+        time.sleep(seconds)
+
+    for client in clients:
+        client.meta.events.register("before-send", wait)
+
+    def undo() -> None:
+        for client in clients:
+            client.meta.events.unregister("before-send", wait)
+
+    return undo
 
 
 def _response(request: Any, status: int, kind: str, body: bytes) -> AWSResponse:

@@ -22,7 +22,7 @@ LANES: Final = ("telemetry", "device-metrics", "device-events")
 
 MAX_RECEIVES: Final = 5
 VISIBILITY_SECONDS: Final = 30
-"""What the template says, for those who count with it; a test holds them together."""
+"""What the template says, of the second unless another is given; a test holds them together."""
 
 STREAM: Final = "archive"
 
@@ -63,12 +63,16 @@ class Resources:
 
 
 @translated
-def provision(factory: ClientFactory, *, prefix: str) -> Resources:
+def provision(
+    factory: ClientFactory, *, prefix: str, visibility_seconds: int = VISIBILITY_SECONDS
+) -> Resources:
     """Create all resources, named `PREFIX-NAME`; on AWS find them. Idempotent.
+
+    `visibility_seconds` is that of the lanes' queues; on AWS it is what the stack was deployed with.
 
     Raises ConfigError for a template that this cannot read, Transient, Terminal (a table of another shape).
     """
-    template = Template({"Prefix": prefix, "RunHandler": "false"})
+    template = Template({"Prefix": prefix, "RunHandler": "false", "VisibilitySeconds": visibility_seconds})
     making = _Making(template, factory)
     if "real" in factory.capabilities:
         making.find(prefix)
@@ -151,6 +155,8 @@ class _Making:
             return {"Ref": physical_id, "Arn": _queue_arn(self._factory.client("sqs"), physical_id)}
         if one.kind == "AWS::DynamoDB::Table":
             _check_shape(self._factory.client("dynamodb"), physical_id, one.properties)
+        if one.kind == "AWS::S3::Bucket":
+            _check_bucket(self._factory.client("s3"), physical_id)
         arn = f"arn:aws:s3:::{physical_id}" if one.kind == "AWS::S3::Bucket" else physical_id
         return {"Ref": physical_id, "Arn": arn}
 
@@ -259,6 +265,19 @@ def _check_shape(dynamodb: Any, name: str, told: Mapping[str, Any]) -> None:
                 f"DynamoDB: the table {name} has {what} {found or 'nothing'}, and {wanted} is needed",
                 fix="delete the table if it is not in use, or give another aws.prefix",
             )
+
+
+def _check_bucket(s3: Any, name: str) -> None:
+    """Raises Terminal if somebody deleted the stack's bucket."""
+    try:
+        s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
+            raise
+        raise Terminal(
+            f"S3: the bucket {name} of the stack is not there",
+            fix=f"make it again: aws s3api create-bucket --bucket {name}",
+        ) from None
 
 
 def _keys(table: Mapping[str, Any]) -> str:

@@ -210,6 +210,13 @@ class StatementCompiler:
         function = find(call.name, line=call.at.line, column=call.at.column)
         if function.new:
             self._since_2016(f"no {function.name}()")
+        if _asks_for_protobuf(call):
+            raise BadRule(
+                f"{call.name}() with protobuf is not available",
+                line=call.at.line,
+                column=call.at.column,
+                fix="use 'base64', and read the bytes where they arrive",
+            )
         arguments = [
             _raw if function.raw_star and isinstance(argument, nodes.Star) else self.expr(argument, depth)
             for argument in call.arguments
@@ -378,3 +385,12 @@ def _array(items: list[Run]) -> Run:
         return [value for value in values if value is not UNDEFINED]
 
     return run
+
+
+def _asks_for_protobuf(call: nodes.Call) -> bool:
+    """Whether decode() or encode() is to read a schema that lies in AWS (developer guide, "Binary payloads")."""
+    scheme = (
+        call.arguments[1] if call.name.lower() in ("decode", "encode") and len(call.arguments) > 1 else None
+    )
+    named = scheme.value if isinstance(scheme, nodes.Literal) else None
+    return isinstance(named, str) and named.lower() in ("proto", "protobuf")

@@ -1,5 +1,6 @@
 """Rules from a YAML file: `rules: {NAME: {sql: ..., actions: [...]}}`, each of AWS's TopicRulePayload shape."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ DEFAULT_RULES: Final = Path(__file__).parent.parent / "rules.yaml"
 
 def load_rules(path: Path | str) -> tuple[Rule, ...]:
     """The rules of a file, in its order. Raises BadRule or ConfigError, with `file:line`."""
+    return tuple(load_rule(name, payload, at) for name, payload, at in read_payloads(path))
+
+
+def read_payloads(path: Path | str) -> Iterator[tuple[str, Any, str]]:
+    """Name, payload and `file:line` of each rule of a file, unchecked. Raises ConfigError for a file of another form."""
     where = Path(path)
     try:
         text = where.read_text(encoding="utf-8")
@@ -29,13 +35,12 @@ def load_rules(path: Path | str) -> tuple[Rule, ...]:
     if not isinstance(content, dict) or not isinstance(content.get("rules"), dict) or len(content) > 1:
         raise ConfigError(f"{where}:1: no rules", fix="the file holds one key, rules: {NAME: {sql: ...}}")
     lines = _lines(node)
-    return tuple(
-        _load(str(name), payload, f"{where}:{lines.get(str(name), 1)}")
-        for name, payload in content["rules"].items()
-    )
+    for name, payload in content["rules"].items():
+        yield str(name), payload, f"{where}:{lines.get(str(name), 1)}"
 
 
-def _load(name: str, payload: Any, at: str) -> Rule:
+def load_rule(name: str, payload: Any, at: str) -> Rule:
+    """One rule of a file. Raises BadRule or ConfigError, with `at` before what is wrong."""
     if not isinstance(payload, dict):
         raise ConfigError(f"{at}: rule '{name}' is empty", fix="write sql: and actions: below its name")
     try:

@@ -47,6 +47,8 @@ BEHAVIOURS: Mapping[str, type[Behaviour]] = {
         faults.ServiceError,
         faults.HandlerCrash,
         faults.StreamLag,
+        faults.ServiceLatency,
+        faults.EmulatorRestart,
         faults.DuplicateDelivery,
         faults.Reorder,
         faults.PoisonMessage,

@@ -77,6 +77,21 @@ class StreamLag(PlatformFault):
     delay: PositiveDuration = 3 * SECOND
 
 
+class ServiceLatency(PlatformFault):
+    """SNS, the queues and the tables answer every call `delay` later: the path slows down, and must catch up."""
+
+    kind: ClassVar[str] = "fault.service_latency"
+    durations: ClassVar[frozenset[str]] = frozenset({"delay"})
+
+    delay: PositiveDuration = SECOND // 5
+
+
+class EmulatorRestart(PlatformFault):
+    """The AWS emulator is stopped and comes back at the phase's end, with its data and without its streams' records."""
+
+    kind: ClassVar[str] = "fault.emulator_restart"
+
+
 class DuplicateDelivery(PlatformFault):
     """A `share` of the batches is delivered twice, as queues may: the view must not show it."""
 

@@ -83,6 +83,15 @@ def start_up(cwd: Path, *arguments: str) -> Running:
     return Running(process, json.loads(line))
 
 
+@pytest.fixture(scope="session")
+def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One stack for all tests of a worker that only ask it and use devices of their own."""
+    running = start_up(tmp_path_factory.mktemp("shared"), "--no-simulator")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Running]:
     running = start_up(tmp_path, "--no-simulator")

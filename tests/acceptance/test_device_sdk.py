@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,16 @@ from typing import Any
 import pytest
 from awscrt import mqtt, mqtt5
 from awsiot import iotshadow, mqtt5_client_builder, mqtt_connection_builder
-from conftest import Running, start_up, thingstorm
+from conftest import Running, thingstorm
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 WITHIN = 15
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    up = start_up(tmp_path_factory.mktemp("stack"), "--no-simulator")
-    yield up
-    up.stop()
+@pytest.fixture
+def stack(shared_up: Running) -> Running:
+    return shared_up
 
 
 def create(stack: Running, device_id: str, folder: Path, *more: str) -> dict[str, str]:

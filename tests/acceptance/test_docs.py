@@ -15,7 +15,13 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-RUN_ELSEWHERE = ("thingstorm up", "thingstorm run", "thingstorm demo", "thingstorm serve")
+RUN_ELSEWHERE = (
+    "thingstorm up",
+    "thingstorm run",
+    "thingstorm demo",
+    "thingstorm serve",
+    "thingstorm evaluate",
+)
 """Commands that other acceptance tests run in full."""
 
 COMPOSE = {
@@ -35,20 +41,20 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line.startswith(("thingstorm ", "make ", "docker compose "))]
 
 
-def test_every_thingstorm_command_of_the_pages_runs(up: Running, tmp_path: Path) -> None:
+def test_every_thingstorm_command_of_the_pages_runs(shared_up: Running, tmp_path: Path) -> None:
     found = {line for page in PAGES for line in commands(page) if line.startswith("thingstorm ")}
     asked = [line for line in sorted(found) if not line.startswith(RUN_ELSEWHERE) and "COMMAND" not in line]
     assert len(asked) >= 4
     series = [f"{row},{row % 7}" for row in range(60)]
     (tmp_path / "requests.csv").write_text("\n".join(["timestamp,value", *series]))
     for line in asked:
-        finished = thingstorm(*shlex.split(line)[1:], *_aimed(line, up), cwd=tmp_path, within=30)
+        finished = thingstorm(*shlex.split(line)[1:], *_aimed(line, shared_up), cwd=tmp_path, within=30)
         assert finished.code == 0, f"{line}: {finished.err}"
 
 
 def _aimed(line: str, up: Running) -> list[str]:
     """The flags that aim a command at the stack of this test."""
-    if line.startswith("thingstorm score"):
+    if line.startswith(("thingstorm score", "thingstorm rules")):  # which ask no stack
         return []
     if not line.startswith("thingstorm deploy"):
         return ["--api", up.addresses["api"]]
@@ -93,8 +99,10 @@ def test_the_rooms_of_the_architecture_page_exist() -> None:
     assert set(rooms) == {*packages, "scenarios"}
 
 
-def test_the_start_order_of_the_architecture_page_is_that_of_the_stack(up: Running, tmp_path: Path) -> None:
-    told = thingstorm("doctor", "--format", "json", "--api", up.addresses["api"], cwd=tmp_path).out
+def test_the_start_order_of_the_architecture_page_is_that_of_the_stack(
+    shared_up: Running, tmp_path: Path
+) -> None:
+    told = thingstorm("doctor", "--format", "json", "--api", shared_up.addresses["api"], cwd=tmp_path).out
     running = re.findall(r'"service": "([^"]+)"', told)
     page = (ROOT / "ARCHITECTURE.md").read_text().partition("## Start and stop")[2].partition("## Threads")[0]
     written = [

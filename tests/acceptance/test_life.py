@@ -26,12 +26,14 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def publish(port: int, count: int) -> None:
-    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id="meter-1")
+def publish(port: int, count: int, device_id: str = "meter-1") -> None:
+    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id=device_id)
     client.connect("127.0.0.1", port)
     client.loop_start()
     for number in range(count):
-        client.publish("dt/meter/meter-1/telemetry", json.dumps({"n": number}), qos=1).wait_for_publish(5)
+        client.publish(f"dt/meter/{device_id}/telemetry", json.dumps({"n": number}), qos=1).wait_for_publish(
+            5
+        )
     client.disconnect()
     client.loop_stop()
 
@@ -72,15 +74,15 @@ def test_no_child_survives_a_killed_stack(up: Running) -> None:
     assert alive == []
 
 
-def test_people_ask_the_running_stack(up: Running, tmp_path: Path) -> None:
-    publish(ports_of(up)[0], 20)
-    api = up.addresses["api"]
+def test_people_ask_the_running_stack(shared_up: Running, unique: str, tmp_path: Path) -> None:
+    publish(ports_of(shared_up)[0], 20, unique)
+    api = shared_up.addresses["api"]
     deadline = time.monotonic() + 10
-    statement = "SELECT device_id, count(*) AS n FROM telemetry GROUP BY 1"
+    statement = f"SELECT device_id, count(*) AS n FROM telemetry WHERE device_id = '{unique}' GROUP BY 1"
     answer = thingstorm("sql", statement, "--format", "json", "--api", api, cwd=tmp_path)
-    while json.loads(answer.out) != [{"device_id": "meter-1", "n": 20}] and time.monotonic() < deadline:
+    while json.loads(answer.out) != [{"device_id": unique, "n": 20}] and time.monotonic() < deadline:
         answer = thingstorm("sql", statement, "--format", "json", "--api", api, cwd=tmp_path)
-    assert json.loads(answer.out) == [{"device_id": "meter-1", "n": 20}]
+    assert json.loads(answer.out) == [{"device_id": unique, "n": 20}]
 
     doctor = thingstorm("doctor", "--api", api, cwd=tmp_path)
     assert doctor.code == 0, doctor.err
@@ -91,19 +93,19 @@ def test_people_ask_the_running_stack(up: Running, tmp_path: Path) -> None:
     assert "fix:" in refused.err
 
 
-def test_quarantine_and_release_by_hand(up: Running, tmp_path: Path) -> None:
-    api, port = up.addresses["api"], ports_of(up)[0]
-    publish(port, 1)
-    assert thingstorm("devices", "quarantine", "meter-1", "--api", api, cwd=tmp_path).code == 0
+def test_quarantine_and_release_by_hand(shared_up: Running, unique: str, tmp_path: Path) -> None:
+    api, port = shared_up.addresses["api"], ports_of(shared_up)[0]
+    publish(port, 1, unique)
+    assert thingstorm("devices", "quarantine", unique, "--api", api, cwd=tmp_path).code == 0
     with pytest.raises(AssertionError):
-        connect_or_fail(port)
-    assert thingstorm("devices", "release", "meter-1", "--api", api, cwd=tmp_path).code == 0
-    connect_or_fail(port)
+        connect_or_fail(port, unique)
+    assert thingstorm("devices", "release", unique, "--api", api, cwd=tmp_path).code == 0
+    connect_or_fail(port, unique)
 
 
-def connect_or_fail(port: int) -> None:
+def connect_or_fail(port: int, device_id: str) -> None:
     codes: list[bool] = []
-    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id="meter-1")
+    client = mqtt.Client(paho.mqtt.enums.CallbackAPIVersion.VERSION2, client_id=device_id)
     client.on_connect = lambda _c, _u, _f, reason, _p: codes.append(not reason.is_failure)
     client.connect("127.0.0.1", port)
     deadline = time.monotonic() + 5
@@ -134,6 +136,6 @@ def test_nothing_answers_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_no_process_is_left_over() -> None:
-    """The last test of the file: whatever the others started is gone."""
+    """The last test of the file: whatever the others started is gone, but the one stack that tests share."""
     left = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True)]
-    assert [command for command in left if "thingstorm up" in command] == []
+    assert len([command for command in left if "thingstorm up" in command]) <= 1

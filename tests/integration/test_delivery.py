@@ -9,12 +9,14 @@ import pytest
 from conftest import Aws
 
 from contracts.clock import SystemClock
-from contracts.errors import ConfigError, Terminal
+from contracts.errors import ConfigError, Terminal, UnknownName
 from contracts.journal import Journal
 from pipeline.delivering.batch import MAX_RECORD_BYTES
 from pipeline.delivering.objects import read_object
 from pipeline.delivering.settings import Settings, settings_from
+from pipeline.delivering.subscription import handler_into, subscribe
 from pipeline.delivery import DeliveryStream
+from pipeline.worker import Worker
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -152,3 +154,32 @@ async def test_partitions_and_errors_are_objects_of_their_own(provisioned: Aws) 
     assert rows["errors"][0]["errorCode"].endswith("MetadataExtractionFailed")
     counters = one.health().counters
     assert (counters["records"], counters["objects"], counters["failed"]) == (4, 2, 1)
+
+
+async def test_an_sns_subscription_brings_notifications_each_a_line_without_its_signature(
+    provisioned: Aws,
+) -> None:
+    resources = provisioned.resources
+    for _ in range(2):  # again at each start
+        url, arn = subscribe(provisioned.factory, resources, "alerts", prefix=provisioned.prefix)
+    one = stream(provisioned)
+    feed = Worker(
+        "archive-alerts",
+        sqs=provisioned.client("sqs"),
+        queue_url=url,
+        queue_arn=arn,
+        handler=handler_into(one),
+        clock=SystemClock(),
+    )
+    for text in ("first", "second"):
+        provisioned.client("sns").publish(TopicArn=resources.sns_topics["alerts"], Subject="s", Message=text)
+    async with supervise([one, feed], drain_seconds=10):
+        with anyio.fail_after(10):
+            while one.health().buffers[0].used < 2:
+                await anyio.sleep(0.02)
+    rows = [row for key, body in stored(provisioned).items() for row in read_object(key, body)]
+    assert sorted(str(row["Message"]) for row in rows) == ["first", "second"]
+    assert {row["TopicArn"] for row in rows} == {resources.sns_topics["alerts"]}
+    assert not {name for row in rows for name in row if name.startswith("Sign")}
+    with pytest.raises(UnknownName, match="alarts"):
+        subscribe(provisioned.factory, resources, "alarts", prefix=provisioned.prefix)

@@ -123,6 +123,18 @@ def test_without_a_stack_the_command_is_said(account: ClientFactory) -> None:
     assert "thingstorm deploy --backend aws" in caught.value.fix
 
 
+def test_a_bucket_that_somebody_deleted_is_said(account: ClientFactory, deployed: Resources) -> None:
+    s3 = account.client("s3")
+    s3.delete_bucket(Bucket=deployed.bucket)
+    with pytest.raises(
+        Terminal, match=f"S3: the bucket {deployed.bucket} of the stack is not there"
+    ) as caught:
+        provision(account, prefix=PREFIX)
+    assert f"create-bucket --bucket {deployed.bucket}" in caught.value.fix
+    s3.create_bucket(Bucket=deployed.bucket)
+    assert provision(account, prefix=PREFIX) == deployed
+
+
 def test_a_table_of_another_shape_is_said(provisioned: Aws, unique: str) -> None:
     provisioned.client("dynamodb").create_table(
         TableName=f"{unique}x-telemetry",

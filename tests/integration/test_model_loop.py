@@ -1,6 +1,7 @@
 """The service "model" over a view: from rows to quarantine, incident and rows of its own."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -59,7 +60,7 @@ async def test_from_rows_to_quarantine_alert_and_incident(detector: str) -> None
     assert set(stage.control.shut) == hostile
     (told,) = stage.alerts.told
     assert told.kind == "attack"
-    (incident,) = stage.loop.incidents
+    (incident,) = (one for one in stage.loop.incidents if one.kind == "attack")
     assert set(incident.devices) == hostile
     done = [action for action in incident.actions if action.action != "watch"]
     assert {(action.action, action.outcome) for action in done} == {("quarantine", "done"), ("alert", "done")}
@@ -229,6 +230,27 @@ async def test_a_restarted_model_learns_the_same_span_and_tells_nobody_twice() -
     assert span == (START * 1000, (START + 15) * 1000)
     oldest = min(verdict.at for verdict in after.loop.verdicts)
     assert oldest >= seconds[44].end - RESUME_SECONDS * SECOND, "what is long past is not judged again"
+
+
+@pytest.mark.parametrize("damage", [b"", b"this is no Parquet file"])
+async def test_a_stored_baseline_saves_the_learning_a_damaged_one_is_told_of(
+    damage: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "baseline.parquet"
+    before = _Stage(baseline=file)
+    fleet = Fleet(12, seed=5)
+    await before.feed(fleet, 25)
+    assert file.exists(), "written as soon as it is learnt: a kill -9 loses nothing of it"
+    if damage:
+        file.write_bytes(damage)
+    after = _Stage(view=MemoryView(), baseline=file)
+    after.clock.set((START + 25) * SECOND)
+    async with supervise([after.loop], drain_seconds=5):
+        events = [name for name, _ in after.events]
+        assert after.loop.learning == bool(damage)
+        assert events[:1] == (["note"] if damage else ["model.restored"])
+        assert ("cannot read" in after.loop.health().detail) == bool(damage)
+    assert not file.with_name("baseline.parquet.new").exists()
 
 
 async def test_it_learns_anew_from_a_span_and_closes_what_was_open() -> None:

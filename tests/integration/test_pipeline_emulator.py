@@ -6,9 +6,15 @@ import anyio
 import httpx
 import psutil
 import pytest
+from anyio import to_thread
+from botocore.exceptions import EndpointConnectionError
 
 from contracts.errors import BackendError
+from pipeline.aws import audit
 from pipeline.aws.emulator import Emulator
+from pipeline.aws.provision import provision
+from pipeline.aws.session import ClientFactory
+from pipeline.table_stream import TableStream
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +56,45 @@ async def test_a_kill_is_reported_by_name_at_once() -> None:
         async with supervise([Emulator()], drain_seconds=5):
             await killed(beside)
     assert caught.value.exit_code == 3
+
+
+async def test_one_that_was_suspended_comes_back_with_its_data_and_without_its_streams_records() -> None:
+    """What `fault.emulator_restart` rests on, and what the stream reader must find out."""
+    emulator = Emulator()
+    async with supervise([emulator], drain_seconds=5):
+        factory = ClientFactory(backend="embedded", endpoint=emulator.endpoint)
+        sqs, dynamodb, s3 = (factory.client(name) for name in ("sqs", "dynamodb", "s3"))
+        resources = await to_thread.run_sync(lambda: provision(factory, prefix="p"))
+        sqs.send_message(QueueUrl=resources.queues["telemetry"], MessageBody="kept")
+        item = {"device_id": {"S": "d"}, "event_id": {"S": "1"}}
+        dynamodb.put_item(TableName=resources.tables["telemetry"], Item=item)
+        s3.put_object(Bucket=resources.bucket, Key="k", Body=b"kept")
+        first = emulator.pid
+        emulator.suspend()
+        with anyio.fail_after(20):
+            while psutil.pid_exists(first):
+                await anyio.sleep(0.05)
+        assert emulator.health().state == "starting"
+        with pytest.raises(EndpointConnectionError):
+            await to_thread.run_sync(sqs.list_queues)
+        emulator.resume()
+        with anyio.fail_after(20):
+            while emulator.health().state != "ready":
+                await anyio.sleep(0.05)
+        assert emulator.pid != first
+        (message,) = sqs.receive_message(QueueUrl=resources.queues["telemetry"])["Messages"]
+        assert message["Body"] == "kept"
+        assert audit.count_items(dynamodb, resources.tables["telemetry"]) == 1
+        assert s3.get_object(Bucket=resources.bucket, Key="k")["Body"].read() == b"kept"
+        stream = TableStream(
+            "telemetry",
+            resources.tables["telemetry"],
+            dynamodb=dynamodb,
+            streams=factory.client("dynamodbstreams"),
+            checkpoints={},
+        )
+        stream.look()
+        assert [stream.read(shard) for shard in stream.readable()] == [[]]
 
 
 async def test_an_occupied_port_is_said() -> None:

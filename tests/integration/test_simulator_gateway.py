@@ -15,6 +15,9 @@ from contracts.streams import BatchStream
 from simulator import fleet
 from simulator.fleet import Simulator
 from simulator.scenario import Scenario, load
+from simulator.transports.paho import PahoTransport
+from simulator.transports.raw import RawTransport
+from simulator.transports.sockets import SocketTransport
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +33,8 @@ timeline:
 """
 
 
-def quick(folder: Path) -> Scenario:
-    (folder / "quick.yaml").write_text(TEXT)
+def quick(folder: Path, more: str = "") -> Scenario:
+    (folder / "quick.yaml").write_text(TEXT + more)
     return load(folder / "quick.yaml")
 
 
@@ -64,9 +67,14 @@ async def a_house() -> AsyncIterator[House]:
         tasks.cancel_scope.cancel()
 
 
-async def test_every_message_of_the_fleet_arrives_and_is_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("transport", "kind"), [("paho", PahoTransport), ("raw", RawTransport)])
+async def test_every_message_of_the_fleet_arrives_and_is_acknowledged(
+    tmp_path: Path, transport: str, kind: type[SocketTransport]
+) -> None:
+    scenario = quick(tmp_path, f"transport: {transport}\n")
     async with a_house() as house:
-        simulator = Simulator(quick(tmp_path), host="127.0.0.1", port=house.broker.port, clock=SystemClock())
+        simulator = Simulator(scenario, host="127.0.0.1", port=house.broker.port, clock=SystemClock())
+        assert type(simulator._transport) is kind
         async with supervise([simulator], drain_seconds=5):
             assert simulator.health().state == "ready"
             await simulator.finished.wait()

@@ -29,7 +29,7 @@ ROWS = 200
 
 @asynccontextmanager
 async def a_view() -> AsyncIterator[DuckDBView]:
-    view = DuckDBView(None, confined_seconds=1.0)
+    view = DuckDBView(None, confined_seconds=3.0)
     async with supervise([view], drain_seconds=10):
         await view.apply(
             [telemetry(n, topic="dt/a", payload='{"t": 1}', payload_bytes=8) for n in range(ROWS)]

@@ -10,7 +10,7 @@ import pytest
 
 from broker import packets
 from contracts.errors import BackendError, UnknownName
-from thingstorm.bench import gateway, pipeline, simulator
+from thingstorm.bench import gateway, pipeline, rules, simulator
 from thingstorm.bench import loads as bench_loads
 from thingstorm.bench.gateway_load import (
     HEAD,
@@ -157,3 +157,15 @@ def test_the_pipeline_is_told_as_a_share_of_the_ceiling_around_it(monkeypatch: p
     figures = {(row.case, row.subject): row.value for row in result.rows if row.metric == "messages_per_s"}
     assert figures["sustained", "ceiling"] == 1000.0
     assert result.notes == ["ours moves 0.80 of what the bare loop moves, and to the view"]
+
+
+def test_the_bench_of_rules_counts_what_evaluates_two_of_three_messages() -> None:
+    messages = rules._messages(6)
+    assert {len(message.payload) for message in messages} == {200}
+    ours, by_hand, ministack = rules._ours(3), rules._by_hand, rules._ministack(3)
+    fired = [ours(message) for message in messages]
+    assert [bool(one) for one in fired] == [False, True, True] * 2
+    assert fired[1][0].result == by_hand(messages[1]) == ministack(messages[1])[0]
+    assert rules._rate(lambda message: message, messages) > 0
+    with pytest.raises(UnknownName, match="case of bench rules"):
+        rules.run(peers=False, quick=True, only=["x"], tell=print)

@@ -192,7 +192,7 @@ def test_the_table_has_a_line_for_every_method_and_the_json_the_keys_of_the_inte
         "  max |z|",
     ]
     assert lines[-3][0] == "overall"
-    assert reliability_rows(what) == [("attack", "0.80-0.90", "1", "0.900", "1.000")]
+    assert reliability_rows(what) == [("attack", "0.80-0.90", "1.0", "0.900", "1.000")]
     told = what.as_json()
     assert set(told["kinds"]) == {"benign.y", "attack.x"}
     assert all(tuple(one) == KEYS for one in (*told["kinds"].values(), told["overall"]))

@@ -77,14 +77,16 @@ def test_flagged_devices_are_not_learnt_from() -> None:
     baseline = learn_baseline(seconds, without=frozenset({"evil"}))
     assert "evil" not in baseline.devices
     assert baseline.types["meter"].rate == pytest.approx(1.0)
-    assert baseline.count_novel("meter", "evil", ["dt/meter/evil/c2"]) == 1
+    assert baseline.novel("meter", ["dt/meter/{device}/c2"]) == ("dt/meter/{device}/c2",)
 
 
 def test_novelty_counts_patterns_of_the_type() -> None:
     baseline = learn_baseline(_seconds(_row("a"), _row("p", topic="dt/pump/p/pressure")))
-    assert baseline.count_novel("meter", "b", ["dt/meter/b/telemetry"]) == 0
-    assert baseline.count_novel("meter", "b", ["dt/pump/b/pressure", "x", "x", "y/1", "y/2"]) == 3
-    assert baseline.count_novel("never-seen", "b", ["whatever"]) == 0
+    used = [topic_pattern(topic, "b") for topic in ("dt/pump/b/pressure", "x", "x", "y/1", "y/2")]
+    assert baseline.novel("meter", ["dt/meter/{device}/telemetry"]) == ()
+    assert baseline.novel("meter", used) == ("dt/pump/{device}/pressure", "x", "y/{n}")
+    assert baseline.novel("never-seen", ["whatever"]) == ()
+    assert set(baseline.branches()["pump"]) == {"dt/pump/{device}/"}
 
 
 def test_too_little_training_is_refused() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from analytics.detectors import DETECTORS, check_detector, make_detector
+from analytics.detectors import DETECTORS, check_detector, make_detector, process
 from analytics.detectors.base import CleanRows, clean_rows
 from analytics.detectors.frozen import FrozenTails
 from analytics.detectors.process import Lease, Model
@@ -112,8 +112,9 @@ def test_a_class_that_cannot_be_made_says_so_and_leaves_the_others_alone() -> No
     lease.close()
 
 
-def test_the_process_is_shared_and_ends_with_its_last_user() -> None:
-    gc.collect()
+def test_the_process_is_shared_and_ends_with_its_last_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_kept", False)  # as it is where nobody asked to keep it
+    monkeypatch.setattr(process, "_shared", [])
     before = {one.pid for one in psutil.Process().children()}
     first, second = Lease(), Lease()
     (pid,) = {one.pid for one in psutil.Process().children()} - before
@@ -122,6 +123,25 @@ def test_the_process_is_shared_and_ends_with_its_last_user() -> None:
     assert psutil.pid_exists(pid)
     second.close()
     assert not psutil.pid_exists(pid)
+
+
+def test_an_interrupted_request_costs_the_process_and_not_the_next_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "_shared", [])
+    monkeypatch.setattr(process.child, "read_frame", interrupt)
+    lease = Lease()
+    with pytest.raises(KeyboardInterrupt):
+        Model(lease, "KNN", {}).fit(np.zeros((3, 2)))
+    assert lease.process.gone
+    other = Lease()
+    assert other.process is not lease.process
+    lease.close()
+    other.close()
+    other.process.end()  # kept for the worker's other tests, which have one
 
 
 def test_a_process_that_was_killed_is_told_and_replaced() -> None:

@@ -12,7 +12,14 @@ from analytics.verdict import Rules, Tick, decide
 from contracts.messages import FLEET, SECOND, Score, Verdict, Window
 
 FLOOD = {"rate_excess": 15.0, "ratio": 18.0, "ratio_own": 18.0, "loud_seconds": 5.0, "messages": 90.0}
-BOT = {"novel": 2.0, "novel_events": 2.0, "novel_seconds": 2.0, "ratio_own": 1.2}
+BOT = {
+    "novel": 2.0,
+    "novel_events": 2.0,
+    "novel_seconds": 2.0,
+    "novel_patterns": 1.0,
+    "novel_foreign": 1.0,
+    "ratio_own": 1.2,
+}
 LOAD = {"rate_excess": 4.0, "ratio": 2.5, "ratio_own": 2.5, "loud_seconds": 1.0}
 
 
@@ -122,7 +129,7 @@ def test_a_rollout_wave_doubles_rate_and_grows_payloads_without_becoming_an_atta
 
 
 def test_size_lowers_what_other_signs_must_show() -> None:
-    one = {"novel": 1.1, "novel_events": 1.0, "novel_seconds": 1.0}
+    one = {"novel": 1.1, "novel_events": 1.0, "novel_seconds": 1.0, "novel_foreign": 1.0}
     assert not signs_of(_window("a", **one), _fleet(9).features, EvidenceRules()).security
     larger = {**one, "size_excess": 1.0}
     assert signs_of(_window("a", **larger), _fleet(9).features, EvidenceRules()).security
@@ -138,7 +145,7 @@ def test_size_lowers_what_other_signs_must_show() -> None:
         {"authorization": 2.0, "failures": 2.0, "failure_seconds": 2.0},
         {"authentication": 2.0, "failures": 2.0, "failure_seconds": 2.0},
         {"authentication_slow": 3.0, "failures": 1.0},
-        {"novel_slow": 3.0, "novel_events": 1.0},
+        {"novel_slow": 3.0, "novel_events": 1.0, "novel_foreign": 1.0},
         {"throttled": 3.0, "throttle_events": 5.0, "loud_seconds": 3.0, "ratio": 3.0},
     ],
 )

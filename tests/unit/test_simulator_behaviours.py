@@ -4,6 +4,9 @@ import itertools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from contracts.messages import SECOND, Label, Nanoseconds
 from simulator.behaviours import BEHAVIOURS, WITHOUT_TARGETS
 from simulator.commands import (
+    Command,
     Connect,
     Disconnect,
     Fault,
@@ -44,10 +48,24 @@ def labels(scenario: Scenario) -> tuple[Label, ...]:
     return player.labels
 
 
+@cache
+def quiet() -> tuple[tuple[Nanoseconds, Command], ...]:
+    """What every behaviour is compared with, played once."""
+    return tuple(trace(QUIET, start=0))
+
+
+def happens(
+    scenario: Scenario, begin: Nanoseconds, end: Nanoseconds
+) -> Iterator[tuple[Nanoseconds, Command]]:
+    """What happens from `begin` to before `end`; what comes later is not even played."""
+    everything = quiet() if scenario is QUIET else trace(scenario, start=0)
+    return ((at, c) for at, c in takewhile(lambda pair: pair[0] < end, everything) if begin <= at)
+
+
 def publishes(
     scenario: Scenario, begin: Nanoseconds = START, end: Nanoseconds = END
 ) -> list[tuple[Nanoseconds, Publish]]:
-    return [(at, c) for at, c in trace(scenario, start=0) if isinstance(c, Publish) and begin <= at < end]
+    return [(at, c) for at, c in happens(scenario, begin, end) if isinstance(c, Publish)]
 
 
 def counts(scenario: Scenario, begin: Nanoseconds = START, end: Nanoseconds = END) -> Counter[str]:
@@ -65,8 +83,8 @@ def moments(scenario: Scenario, kind: type) -> list[tuple[Nanoseconds, str]]:
 def played(scenario: Scenario, begin: Nanoseconds = START, end: Nanoseconds = END) -> list[tuple[int, str]]:
     """Everything that happens, devices by their ids."""
     told = []
-    for at, command in trace(scenario, start=0):
-        if begin <= at < end and not isinstance(command, PhaseStarted | PhaseEnded):
+    for at, command in happens(scenario, begin, end):
+        if not isinstance(command, PhaseStarted | PhaseEnded):
             device = getattr(command, "device", None)
             rest = [str(getattr(command, name)) for name in command.__slots__ if name != "device"]
             told.append((at, f"{type(command).__name__} {device.device_id if device else ''} {rest}"))
@@ -150,7 +168,7 @@ def test_the_format_has_the_behaviours_that_its_description_names() -> None:
         "client_id_takeover topic_enumeration unauthorised_publish oversize_payload malformed_payload exfiltration "
         "sensor_spoof replay c2_beacon bill_abuse mimic",
         "fault": "broker_restart network_drop latency throttle service_error handler_crash stream_lag "
-        "duplicate_delivery reorder poison_message clock_jump",
+        "service_latency emulator_restart duplicate_delivery reorder poison_message clock_jump",
     }
     assert set(BEHAVIOURS) == {
         f"{family}.{name}" for family, names in named.items() for name in names.split()

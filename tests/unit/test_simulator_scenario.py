@@ -160,6 +160,8 @@ BAD = [
     ("seed: 7", "seed: 7\nseed: 8", "'seed' stands twice", "remove"),
     ("duration: 2m", "duration: [2m", "not valid YAML", "brackets"),
     ("scenario: v1", "scenario: v9", "v1", "scenario"),
+    ("path: direct", "path: direct\ntransport: rav", "'paho' or 'raw'", "transport"),
+    ("path: direct", "path: direct\ntransports: raw", "unknown key 'transports'", "did you mean 'transport'?"),
     ("name: small", "name: 'Small One'", "name", "name"),
     ("description: four", "description: 2026-13-45\nx: four", "month must be", "quotes"),
     ("description: four", 'description: "\\uD800"\nx: four', "holds half a character", "write the character"),

@@ -35,7 +35,7 @@ def test_constants_of_the_code_are_those_of_the_template(template: Template) -> 
     assert {resolved(template, one.logical_id)["QueueName"] for one in queues} == {
         f"my-thing-{lane}" for lane in LANES
     }
-    assert {one.properties["VisibilityTimeout"] for one in queues} == {VISIBILITY_SECONDS}
+    assert {resolved(template, one.logical_id)["VisibilityTimeout"] for one in queues} == {VISIBILITY_SECONDS}
     assert {one.properties["RedrivePolicy"]["maxReceiveCount"] for one in queues} == {MAX_RECEIVES}
     timeout = template.resources["Handler"].properties["Timeout"]
     assert timeout * 6 == VISIBILITY_SECONDS, "as AWS advises for Lambda event sources"

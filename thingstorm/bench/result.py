@@ -24,6 +24,7 @@ COMPARED = frozenset(
         "indexed_p95_ms",
         "upsert_1000_p95_ms",
         "scores_p50_ms",
+        "evaluations_per_s",
     }
 )
 """Metrics whose ratios say something; the others are there to judge the run by."""

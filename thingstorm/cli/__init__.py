@@ -21,6 +21,7 @@ from thingstorm.cli import (
     play,
     record,
     replay,
+    rules,
     score,
     serve,
     shrink,
@@ -51,6 +52,7 @@ for module in (
     operate,
     follow,
     announce,
+    rules,
     bench,
 ):
     module.register(app)

@@ -13,6 +13,7 @@ BENCHES = {
     "detector": "thingstorm.bench.detector",
     "gateway": "thingstorm.bench.gateway",
     "pipeline": "thingstorm.bench.pipeline",
+    "rules": "thingstorm.bench.rules",
     "simulator": "thingstorm.bench.simulator",
     "view": "thingstorm.bench.view",
 }
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="What to measure: detector, gateway, pipeline, simulator, view.")
+        str, typer.Argument(help="What to measure: detector, gateway, pipeline, rules, simulator, view.")
     ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     peers: Annotated[
@@ -49,7 +50,7 @@ def bench(
 
     thingstorm bench pipeline --json pipeline.json
 
-    thingstorm bench view --peers --case documents-add
+    thingstorm bench rules --peers
     """
     if name not in BENCHES:
         raise UnknownName("bench", name, list(BENCHES))

@@ -1,13 +1,14 @@
 """Asks a running stack through its HTTP API."""
 
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from contracts.errors import ConfigError, NotReady, ThingstormError
 from thingstorm.config import load_config
 
-TIMEOUT = httpx.Timeout(30.0, connect=2.0)
+if TYPE_CHECKING:  # imported when something is asked: it takes longer than all other commands together
+    import httpx
+
+ANSWER_SECONDS, CONNECT_SECONDS = 30.0, 2.0
 """A query may run for 10 s on the other side; a loopback connect takes milliseconds or fails."""
 
 
@@ -19,9 +20,12 @@ def default_url() -> str:
 
 def call(method: str, path: str, *, url: str | None, body: Any = None, query: Any = None) -> Any:
     """One request; the decoded JSON answer. Raises NotReady (nothing answers) or the error that the API told."""
+    import httpx
+
     base = url or default_url()
+    timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     try:
-        answer = httpx.request(method, f"{base}{path}", json=body, params=query, timeout=TIMEOUT)
+        answer = httpx.request(method, f"{base}{path}", json=body, params=query, timeout=timeout)
     except httpx.HTTPError as error:
         raise NotReady(
             f"no running stack answers at {base} ({error})",
@@ -32,7 +36,7 @@ def call(method: str, path: str, *, url: str | None, body: Any = None, query: An
     raise _told(answer)
 
 
-def _told(answer: httpx.Response) -> ThingstormError:
+def _told(answer: "httpx.Response") -> ThingstormError:
     try:
         told = answer.json()
         what, fix = str(told["error"]), str(told["fix"])

@@ -177,7 +177,9 @@ def _provision(settings: Config) -> "Resources":
     aws = settings.aws
     endpoint = aws.endpoint or f"http://127.0.0.1:{aws.port}"
     return provision(
-        ClientFactory(backend=aws.backend, endpoint=endpoint, region=aws.region), prefix=aws.prefix
+        ClientFactory(backend=aws.backend, endpoint=endpoint, region=aws.region),
+        prefix=aws.prefix,
+        visibility_seconds=settings.pipeline.visibility_seconds,
     )
 
 

@@ -49,17 +49,26 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(api: Api = None, form: Form = "table") -> None:
-    """One table: every service of the running stack, its state, last progress, buffers.
+    """Every service of the running stack, its state, last progress, buffers; and what rules can do with its backend.
 
-    Exit code 3 if one of them is not ready.
+    The second table is for people only: machines read /capabilities of the API. Exit code 3 if a service is not ready.
     """
     services = call("GET", "/healthz", url=api)["services"]
     rows = [(s["name"], s["state"], s["detail"], s["last_progress"] or "", _buffers(s)) for s in services]
     print_rows(("service", "state", "detail", "last progress", "buffers"), rows, form)
+    if form == "table":
+        _capabilities(api)
     if unready := [s["name"] for s in services if s["state"] != "ready"]:
         raise NotReady(
             f"not ready: {', '.join(unready)}", fix="the detail column says why; restart `thingstorm up`"
         )
+
+
+def _capabilities(api: str | None) -> None:
+    told = call("GET", "/capabilities", url=api)
+    rows = [(one["what"], "yes" if one["can"] else "no", one["why"]) for one in told["capabilities"]]
+    typer.echo(f"\nrules on backend {told['backend']}")
+    print_rows(("rules", "can", "why not"), rows, "table")
 
 
 def _buffers(service: dict[str, Any]) -> str:

@@ -105,8 +105,6 @@ def run(
     thingstorm run scenarios/demo.yaml --path aws --speed 2 --seed 11
     """
     from simulator.scenario import load_all
-    from thingstorm.report.gaps import gaps_for
-    from thingstorm.runtime.batch import plan
 
     variables = dict(_pair(text) for text in variable or [])
     if attach and (path == "direct" or clock == "virtual" or speed):
@@ -114,6 +112,15 @@ def run(
             "--attach plays against running stages: over AWS, in real time",
             fix="leave --path, --clock and --speed out",
         )
+    found = [
+        (file, scenario)
+        for file in scenario_files(files)
+        for scenario in load_all(file, overrides=variables, seed=seed)
+    ]
+    # after the files: a mistake in one of them is told before the seconds that these imports take
+    from thingstorm.report.gaps import gaps_for
+    from thingstorm.runtime.batch import plan
+
     jobs = [
         plan(
             file,
@@ -124,8 +131,7 @@ def run(
             gaps=gaps_for(file),
             with_messages=dataset is not None,
         )
-        for file in scenario_files(files)
-        for scenario in load_all(file, overrides=variables, seed=seed)
+        for file, scenario in found
     ]
     settings = _settings(config, attach=attach)
     apart = [job for job in jobs if (job.path, job.clock) == ("direct", "virtual")] if len(jobs) > 1 else []

@@ -35,7 +35,7 @@ def reliability_rows(what: Evaluated) -> list[tuple[str, ...]]:
         (
             one.kind,
             f"{one.low:.2f}-{one.high:.2f}",
-            f"{one.weight:.0f}",
+            f"{one.weight:.1f}",
             f"{one.confidence:.3f}",
             f"{one.right:.3f}",
         )

@@ -1,29 +1,53 @@
 """A self-contained HTML page of one run: traffic with the phases shaded, verdicts, ledger, expectations.
 
-No script, no request to anywhere: the chart is inline SVG, so the file can be mailed and opened offline.
+No script, no request to anywhere: the charts are inline SVG, so the file can be mailed and opened offline. Light or
+dark as the reader's system is; a narrow window scrolls the charts and tables, not the page.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from html import escape
+from itertools import zip_longest
+from typing import get_args
 
-from contracts.messages import SECOND, Nanoseconds, Verdict
+from contracts.messages import SECOND, VerdictKind
+from thingstorm.report.charts import bars, timeline
 from thingstorm.report.gaps import open_gaps
-from thingstorm.report.record import PhaseSpan, Record, Result
-
-WIDTH, HEIGHT, MARGIN = 960, 220, 40
-LANE = 12
-"""Height of the strip of verdicts under the chart, in pixels."""
-
-_COLOURS = {"attack": "#d64545", "benign": "#3a7bd5", "fault": "#8a6d3b"}
-_VERDICTS = {"normal": "#b9d8b9", "benign_uptick": "#3a7bd5", "attack": "#d64545", "undecided": "#e0a030"}
+from thingstorm.report.record import Record, Result
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid var(--line); padding: .3rem .6rem;
-text-align: left; vertical-align: top; } .ok { color: #2e7d32; } .bad { color: #d64545; font-weight: 600; }
-svg { width: 100%; height: auto; } text { fill: currentColor; font-size: 11px; }
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b2330; --dim: #66707f; --line: #dfe3e8;
+--benign: #2f6fd0; --attack: #cf3b3b; --fault: #94702e; --normal: #9dc7a5; --undecided: #dd9a23; --good: #23783a; }
+@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1a2029; --ink: #e4e8ee; --dim: #97a2b1;
+--line: #303945; --benign: #6ba3f5; --attack: #f0716b; --fault: #c9a35b; --normal: #3f6b4a; --undecided: #e5b04d;
+--good: #74c98a; } }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto; padding: 1.5rem 1rem 4rem;
+background: var(--page); color: var(--ink); }
+h1 { font-size: 1.5rem; margin: 1.5rem 0 .25rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
+a { color: var(--benign); } .about { color: var(--dim); margin: 0 0 1rem; }
+.state { font-size: .85rem; font-weight: 600; padding: .15rem .6rem; border-radius: 1rem; vertical-align: middle;
+border: 1px solid; white-space: nowrap; } .ok, .ok td:last-child { color: var(--good); }
+.bad, .bad td:last-child { color: var(--attack); font-weight: 600; } .open td:last-child { color: var(--undecided); }
+tr.ok, tr.bad { color: inherit; font-weight: inherit; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .6rem; }
+.tiles div, .scroll { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
+.tiles div { color: var(--dim); font-size: .85rem; } .tiles b { display: block; color: var(--ink); font-size: 1.35rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+td, th { border-bottom: 1px solid var(--line); padding: .4rem .8rem .4rem 0; text-align: left; vertical-align: top; }
+th { color: var(--dim); font-weight: 500; vertical-align: bottom; } td:last-child { min-width: 9rem; } tr:last-child td { border-bottom: 0; }
+td:first-child { white-space: nowrap; } td { font-variant-numeric: tabular-nums; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; color: var(--dim); margin: .5rem 0 0; }
+.legend b { flex-basis: 100%; height: 0; } .legend i { display: inline-block; width: .9rem; height: .7rem; border-radius: 2px;
+margin-right: .35rem; background: var(--of); opacity: .35; } .legend i.full { opacity: 1; }
+svg { display: block; width: 100%; min-width: 40rem; height: auto; } text { fill: var(--ink); font-size: 12px; }
+.dim { fill: var(--dim); } .grid { stroke: var(--line); } .line { fill: none; stroke: var(--ink); stroke-width: 1.6; }
+.area { fill: var(--ink); opacity: .07; } .bar { fill: var(--benign); } .soft { opacity: .35; }
+.benign, .benign_uptick { --of: var(--benign); } .attack { --of: var(--attack); } .fault { --of: var(--fault); }
+.normal { --of: var(--normal); } .undecided { --of: var(--undecided); }
+.band { fill: var(--of); opacity: .13; } .name { fill: var(--of); opacity: .3; } .verdict, .sure { fill: var(--of); }
+@media print { body { background: none; } .scroll, .tiles div { break-inside: avoid; } }
 """
 
 
@@ -42,20 +66,21 @@ def render_html(runs: Sequence[tuple[Result, Record]]) -> str:
 
 def _section(result: Result, record: Record) -> str:
     """Everything about one run."""
-    return f"""<h1 id="{_anchor(result)}">{escape(result.scenario)}: {_state(result)}</h1>
-<p>seed {result.seed}, path {escape(result.path)}, clock {escape(result.clock)}, {result.wall_seconds:.1f} s</p>
-<h2>Traffic, phases and verdicts</h2>{_chart(record)}{_confidence(record)}
+    return f"""<h1 id="{_anchor(result)}">{escape(result.scenario)} {_state(result)}</h1>
+<p class="about">seed {result.seed} · path {escape(result.path)} · clock {escape(result.clock)} ·
+{result.wall_seconds:.1f} s · {result.hash()}</p>{_tiles(result)}
+<h2>Traffic, phases and verdicts</h2>{_scroll(timeline(record) + _legend())}
 <h2>Phases</h2>{_phases(result)}
 <h2>What the model said</h2>{_sentences(record)}
-<h2>Ledger</h2>{_table(["hop", "messages"], [[k, str(v)] for k, v in result.as_json()["ledger"].items()])}
+<h2>Expectations</h2>{_expectations(result)}
+<h2>Messages at every hop</h2>{_ledger(result)}
 <p>lost {result.overall.lost}, duplicates {result.overall.duplicates}, dead letters {result.overall.dead_letters}</p>
 {_latency(record)}
-<h2>Expectations</h2>{_expectations(result)}
 """
 
 
 def _state(result: Result) -> str:
-    return '<span class="ok">passed</span>' if result.passed else '<span class="bad">failed</span>'
+    return f'<span class="state {"ok" if result.passed else "bad"}">{"passed" if result.passed else "failed"}</span>'
 
 
 def _anchor(result: Result) -> str:
@@ -70,40 +95,68 @@ def _overview(runs: Sequence[tuple[Result, Record]]) -> str:
         for result, _ in runs
     )
     head = "<tr><th>scenario</th><th>seed</th><th></th><th>known gaps</th><th>verdicts</th></tr>"
-    return f"<table>{head}{lines}</table>"
+    return _scroll(f"<table>{head}{lines}</table>")
 
 
 def _latency(record: Record) -> str:
     """Milliseconds of every hop as bars; nothing where the clock was virtual."""
-    bars: list[tuple[str, float | None, float]] = [(one.hop, one.p50_ms, one.p95_ms) for one in record.hops]
-    bars.append(("window to verdict", None, record.latency.verdict_p95_ms))
-    longest = max((high for _, _, high in bars), default=0.0)
-    if not longest or not record.hops:
+    if not record.hops:
         return ""
-    rows = []
-    for place, (hop, middle, high) in enumerate(bars):
-        top, width = 22 * place, (WIDTH - 340) * high / longest
-        half = (
-            f'<rect x="170" y="{top + 4}" width="{(WIDTH - 340) * middle / longest:.1f}" height="14" fill="#3a7bd5"/>'
-            if middle is not None
-            else ""
-        )
-        told = f"p50 {middle:.0f}, p95 {high:.0f} ms" if middle is not None else f"p95 {high:.0f} ms"
-        rows.append(
-            f'<text x="0" y="{top + 15}">{escape(hop)}</text>'
-            f'<rect x="170" y="{top + 4}" width="{width:.1f}" height="14" fill="#3a7bd5" opacity="0.35"/>{half}'
-            f'<text x="{176 + width:.1f}" y="{top + 15}">{told}</text>'
-        )
-    return f"""<h2>Latency</h2><svg viewBox="0 0 {WIDTH} {22 * len(bars) + 6}" role="img"
-aria-label="latency of every hop">{"".join(rows)}</svg>"""
+    rows: list[tuple[str, float, float | None, str]] = [
+        (one.hop, one.p95_ms, one.p50_ms, f"p50 {one.p50_ms:.0f}, p95 {one.p95_ms:.0f} ms")
+        for one in record.hops
+    ]
+    high = record.latency.verdict_p95_ms
+    rows.append(("window to verdict", high, None, f"p95 {high:.0f} ms"))
+    return f"<h2>Latency</h2>{_scroll(bars(rows, 'latency of every hop'))}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def row(cells: Iterable[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+def _ledger(result: Result) -> str:
+    counts = asdict(result.ledger).items()
+    return _scroll(bars([(hop, count, None, f"{count:,}") for hop, count in counts], "messages at every hop"))
 
-    body = "".join(row((escape(cell) for cell in cells), "td") for cells in rows)
-    return f"<table>{row(map(escape, head), 'th')}{body}</table>"
+
+def _legend() -> str:
+    phases = "".join(
+        f'<span class="{kind}"><i></i>{kind} phase</span>' for kind in ("benign", "attack", "fault")
+    )
+    verdicts = "".join(
+        f'<span class="{kind}"><i class="full"></i>{kind.replace("_", " ")}</span>'
+        for kind in get_args(VerdictKind)
+    )
+    return f'<p class="legend">{phases}<b></b>{verdicts}</p>'
+
+
+def _tiles(result: Result) -> str:
+    """The figures that people look for first."""
+    held = sum(one.passed for one in result.expectations)
+    figures = [
+        (f"{held} of {len(result.expectations)}", "expectations held"),
+        (f"{result.ledger.published:,}", "messages published"),
+        (str(result.overall.lost + result.overall.duplicates), "lost or doubled"),
+        (str(sum(len(one.flagged) for one in result.phases)), "devices flagged"),
+        (str(result.overall.false_positives), "of them innocent"),
+    ]
+    found = [one.detect_seconds for one in result.phases if one.detect_seconds is not None]
+    if found:
+        figures.append((f"{max(found):.1f} s", "slowest detection"))
+    tiles = "".join(f"<div><b>{value}</b>{name}</div>" for value, name in figures)
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def _scroll(drawn: str) -> str:
+    """A narrow window scrolls a wide part, not the page."""
+    return f'<div class="scroll">{drawn}</div>'
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Sequence[str] = ()) -> str:
+    """Cells of plain text; `styles` are classes of the rows."""
+
+    def row(cells: Iterable[str], tag: str, style: str = "") -> str:
+        return f'<tr class="{style}">' + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(row(cells, "td", style) for cells, style in zip_longest(rows, styles, fillvalue=""))
+    return _scroll(f"<table>{row(head, 'th')}{body}</table>")
 
 
 def _phases(result: Result) -> str:
@@ -155,60 +208,5 @@ def _expectations(result: Result) -> str:
         ]
         for one in result.expectations
     ]
-    return _table(["expectation", "expected", "seen", ""], rows)
-
-
-def _confidence(record: Record) -> str:
-    """How sure the model was of every verdict that was not normal, as bars over the same time."""
-    span = max(1, record.ended_at - record.started_at)
-    height = 60
-    bars = []
-    for verdict in record.verdicts:
-        if verdict.kind != "normal":
-            x = MARGIN + (WIDTH - 2 * MARGIN) * min(1.0, max(0.0, (verdict.at - record.started_at) / span))
-            tall = (height - 20) * verdict.confidence
-            bars.append(
-                f'<rect x="{x - 2:.1f}" y="{height - tall:.1f}" width="3" height="{tall:.1f}" '
-                f'fill="{_VERDICTS[verdict.kind]}"><title>{escape(verdict.kind)} {verdict.confidence:.2f}</title></rect>'
-            )
-    label = f'<text x="{MARGIN}" y="12">confidence of verdicts, 0 to 1</text>'
-    return f"""<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="confidence of verdicts">{label}
-<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{height}" y2="{height}" stroke="currentColor"/>{"".join(bars)}</svg>"""
-
-
-def _chart(record: Record) -> str:
-    span = max(1, record.ended_at - record.started_at)
-    peak = max((count for _, count in record.traffic), default=1) or 1
-
-    def x(at: Nanoseconds) -> float:
-        return MARGIN + (WIDTH - 2 * MARGIN) * min(1.0, max(0.0, (at - record.started_at) / span))
-
-    def y(count: int) -> float:
-        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * count / peak
-
-    points = " ".join(f"{x(at):.1f},{y(count):.1f}" for at, count in record.traffic)
-    bands = "".join(
-        _band(phase, x(phase.start), x(phase.end), number) for number, phase in enumerate(record.phases)
-    )
-    return f"""<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="messages a second over the run">
-{bands}<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/>
-{_lane(record.verdicts, x)}<text x="{MARGIN}" y="14">messages/s, peak {peak}</text>
-<text x="{WIDTH - MARGIN}" y="{HEIGHT - 6}" text-anchor="end">{span / SECOND:.0f} s</text></svg>"""
-
-
-def _band(phase: PhaseSpan, left: float, right: float, number: int) -> str:
-    colour = _COLOURS.get(phase.label, "#888")
-    label_y = MARGIN - 8 + 12 * (number % 2)
-    return (
-        f'<rect x="{left:.1f}" y="{MARGIN}" width="{max(1.0, right - left):.1f}" height="{HEIGHT - 2 * MARGIN}" '
-        f'fill="{colour}" opacity="0.18"/><text x="{left + 3:.1f}" y="{label_y}">{escape(phase.id)}</text>'
-    )
-
-
-def _lane(verdicts: Sequence[Verdict], x: Callable[[Nanoseconds], float]) -> str:
-    top = HEIGHT - MARGIN + 6
-    return "".join(
-        f'<rect x="{x(v.at - SECOND):.1f}" y="{top}" width="{max(1.0, x(v.at) - x(v.at - SECOND)):.1f}" '
-        f'height="{LANE}" fill="{_VERDICTS[v.kind]}"><title>{escape(v.kind)}</title></rect>'
-        for v in verdicts
-    )
+    styles = ["ok" if one.passed else "open" if one.gap else "bad" for one in result.expectations]
+    return _table(["expectation", "expected", "seen", ""], rows, styles=styles)

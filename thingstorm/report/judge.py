@@ -15,6 +15,9 @@ from thingstorm.report.record import PhaseResult, PhaseSpan, Record
 SLACK: Nanoseconds = 10 * SECOND
 """5 s window + 2 further windows for persistence + 2 s grace, rounded up."""
 
+NOBODY = ""
+"""The device of a label of an attack without any id, as connections that never say who they are."""
+
 _RANK = ("attack", "undecided", "benign_uptick", "normal")
 
 
@@ -26,10 +29,10 @@ def judge(record: Record) -> tuple[PhaseResult, ...]:
 def false_devices(record: Record) -> frozenset[str]:
     """Devices that an attack verdict named although they were not hostile then ('?' if it named nobody)."""
     return frozenset(
-        device
+        device or "?"
         for verdict in record.verdicts
         if verdict.kind == "attack"
-        for device in (verdict.devices or ("?",))
+        for device in (verdict.devices or (NOBODY,))
         if not {device, ANYBODY} & hostile_at(record, verdict.at)
     )
 
@@ -52,7 +55,7 @@ def _judge_phase(phase: PhaseSpan, record: Record) -> PhaseResult:
     flagged = frozenset(device for verdict in attacks for device in verdict.devices)
     others = _hostile_of_others(phase, record)
     anybody = ANYBODY in hostile | others
-    hostile -= {ANYBODY}
+    hostile -= {ANYBODY, NOBODY}
     detected = next((v for v in attacks if not hostile or hostile & set(v.devices)), None) if attack else None
     quarantined, delay = _quarantines(phase, record, attacks, hostile)
     return PhaseResult(

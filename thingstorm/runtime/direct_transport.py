@@ -194,6 +194,7 @@ class DirectTransport:
             self._gateway, line, identity=self._identity, source_ip="127.0.0.1", now=self._now()
         )
         if self.down:
+            line.conversation.lost(self._now())
             line.close()
         return line
 

@@ -25,6 +25,10 @@ class StackFaults:
             "throttle": lambda told: aws.throttle_writes(self._client("dynamodb"), told["share"], self._dice),
             "service_error": lambda told: aws.fail_publishes(self._client("sns"), told["share"], self._dice),
             "stream_lag": lambda told: aws.delay_records(self._client("dynamodbstreams"), told["delay"]),
+            "service_latency": lambda told: aws.delay_calls(
+                [self._client(name) for name in ("sns", "sqs", "dynamodb")], told["delay"]
+            ),
+            "emulator_restart": self._emulator_restart,
             "handler_crash": lambda told: self._wrap(
                 lambda handle: _crashing(handle, told["share"], self._dice)
             ),
@@ -54,6 +58,16 @@ class StackFaults:
             )
         broker.suspend()
         return broker.resume
+
+    def _emulator_restart(self, _told: Mapping[str, Any]) -> Undo:
+        emulator = self._stack.emulator
+        if emulator is None:
+            raise ConfigError(
+                "fault.emulator_restart cannot be played on AWS services that are not ours",
+                fix="use aws.backend = 'embedded', or leave the phase out",
+            )
+        emulator.suspend()
+        return emulator.resume
 
     def _wrap(self, wrap: Callable[[Handler], Handler]) -> Undo:
         worker = self._telemetry()

@@ -28,11 +28,12 @@ from contracts.registry import Backend, Registry
 from contracts.streams import BatchStream
 from contracts.trail import Trail
 from pipeline.actions import ActionContext, Actions
+from pipeline.actions.base import RecordSink
 from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
 from pipeline.actions.destinations import Destinations
 from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, MAX_RECEIVES, VISIBILITY_SECONDS, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
@@ -40,13 +41,15 @@ from pipeline.aws.shadows import IotDataShadows
 from pipeline.changes import ChangeReader
 from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
+from pipeline.delivering.subscription import handler_into, subscribe
 from pipeline.delivery import DeliveryStream
+from pipeline.gate import QueueGate
 from pipeline.ingest import make_handler, why_failed
 from pipeline.mapping import EventSourceMapping
 from pipeline.router import Router
 from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
-from pipeline.worker import Worker
+from pipeline.worker import Worker, queue_depth
 from thingstorm.config import BrokerConfig, Config, ModelConfig
 
 EVENTS_CAPACITY = 5_000
@@ -91,20 +94,34 @@ class Cloud:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingParts:
+    """The rules on both lanes."""
+
+    routers: tuple[Router, Router]
+    gates: tuple[QueueGate, ...]
+    source: RuleSource
+    destinations: Destinations
+
+    @property
+    def services(self) -> list[Service]:
+        """In start order."""
+        return [*self.gates, self.source, *self.routers]
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineParts:
     """From the messages to the tables and the objects."""
 
-    routers: tuple[Router, Router]
+    routing: RoutingParts
     workers: tuple[Worker, ...]
     delivery: DeliveryStream
-    source: RuleSource
-    destinations: Destinations
     trail: Trail
+    feeds: tuple[Worker, ...] = ()
 
     @property
     def services(self) -> list[Service]:
         """In start order: sinks first."""
-        return [*self.workers, self.delivery, self.source, *self.routers]
+        return [*self.workers, self.delivery, *self.feeds, *self.routing.services]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,19 +256,82 @@ def make_pipeline(
     `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
     """
     trail = Trail()
-    delivery = _delivery(cloud, Journal(buffer) if buffer else None, trail)
+    delivery = make_delivery(cloud, trail, buffer=buffer)
+    routing = make_routing(
+        cloud,
+        rules,
+        trail,
+        messages=messages,
+        events=events,
+        broker=broker,
+        archive=delivery,
+        enable_url=enable_url,
+    )
+    workers, feeds = make_workers(cloud, trail), make_feeds(cloud, delivery)
+    return PipelineParts(routing, workers, delivery, trail, feeds)
+
+
+def make_routing(
+    cloud: Cloud,
+    rules: tuple[Rule, ...],
+    trail: Trail,
+    *,
+    messages: BatchStream[Message],
+    events: BatchStream[Message],
+    broker: Republisher,
+    archive: RecordSink,
+    enable_url: Callable[[], str] = str,
+) -> RoutingParts:
+    """A router for each lane, and what keeps its rules up to date."""
     destinations = Destinations(enable_url=enable_url)
     engine = Engine(rules, services=AwsServices(cloud.factory.client))
-    actions = _actions(cloud, delivery, broker, destinations)
+    actions = _actions(cloud, archive, broker, destinations)
+    iot = iot_apis(cloud.config, cloud.factory)
     source = RuleSource(
-        engine, file_rules=rules, iot=cloud.factory.client("iot"), check=actions.prepare, clock=cloud.clock
+        engine,
+        file_rules=rules,
+        iot=iot.client("iot") if iot else None,
+        check=actions.prepare,
+        clock=cloud.clock,
     )
+    gates = _gates(cloud)
+    gate = gates[0].passed if gates else None
     routers = (
-        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail),
+        Router("router-messages", messages, engine, actions, clock=cloud.clock, trail=trail, gate=gate),
         Router("router-events", events, engine, actions, clock=cloud.clock, linger=0.01),
     )
-    workers = tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
-    return PipelineParts(routers, workers, delivery, source, destinations, trail)
+    return RoutingParts(routers, gates, source, destinations)
+
+
+def _gates(cloud: Cloud) -> tuple[QueueGate, ...]:
+    """What holds messages back from a queue that its emulator cannot bear; on AWS nothing does."""
+    if "emulator" not in AWS_BACKENDS.get(cloud.config.aws.backend).capabilities:
+        return ()
+    sqs, url = cloud.factory.client("sqs"), cloud.resources.queues["telemetry"]
+    return (QueueGate("telemetry", lambda: queue_depth(sqs, url), clock=cloud.clock),)
+
+
+def make_workers(cloud: Cloud, trail: Trail) -> tuple[Worker, ...]:
+    """An event source mapping for each queue."""
+    return tuple(_worker(cloud, lane, trail if lane == "telemetry" else None) for lane in LANES)
+
+
+def make_feeds(cloud: Cloud, delivery: DeliveryStream) -> tuple[Worker, ...]:
+    """What brings SNS topics into the delivery stream."""
+    return tuple(_feed(cloud, topic, delivery) for topic in cloud.config.pipeline.archive_topics)
+
+
+def _feed(cloud: Cloud, topic: str, delivery: DeliveryStream) -> Worker:
+    """From an SNS topic into the delivery stream."""
+    url, arn = subscribe(cloud.factory, cloud.resources, topic, prefix=cloud.config.aws.prefix)
+    return Worker(
+        f"archive-{topic}",
+        sqs=cloud.factory.client("sqs"),
+        queue_url=url,
+        queue_arn=arn,
+        handler=handler_into(delivery),
+        clock=cloud.clock,
+    )
 
 
 def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
@@ -259,7 +339,7 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit)
+    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
     trail = Trail()
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
@@ -275,7 +355,7 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
 
 
-def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliveryStream:
+def make_delivery(cloud: Cloud, trail: Trail, *, buffer: Path | None) -> DeliveryStream:
     """The template's delivery stream, with the buffering of the configuration."""
     pipeline, resources = cloud.config.pipeline, cloud.resources
     settings = replace(
@@ -289,20 +369,18 @@ def _delivery(cloud: Cloud, journal: Journal | None, trail: Trail) -> DeliverySt
         bucket=resources.bucket,
         clock=cloud.clock,
         settings=settings,
-        journal=journal,
+        journal=Journal(buffer) if buffer else None,
         trail=trail,
     )
 
 
-def _actions(
-    cloud: Cloud, delivery: DeliveryStream, broker: Republisher, destinations: Destinations
-) -> Actions:
+def _actions(cloud: Cloud, archive: RecordSink, broker: Republisher, destinations: Destinations) -> Actions:
     backend = cloud.config.aws.backend
     return Actions(
         ActionContext(
             sns=cloud.factory.client("sns"),
             topics=cloud.resources.sns_topics,
-            streams={"archive": delivery},
+            streams={"archive": archive},
             limiter=CapacityLimiter(SNS_THREADS),
             clients=cloud.factory.client,
             republisher=broker,
@@ -319,7 +397,7 @@ def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
         batch_size=pipeline.batch_size,
         batching_window=pipeline.batch_window,
         maximum_concurrency=pipeline.pollers if lane == "telemetry" else 1,
-        visibility_timeout=VISIBILITY_SECONDS,
+        visibility_timeout=pipeline.visibility_seconds,
         max_receives=MAX_RECEIVES,
     )
     reasons: dict[str, str] = {}
@@ -396,8 +474,12 @@ __all__: Sequence[str] = (
     "iot_apis",
     "make_analytics",
     "make_broker",
+    "make_delivery",
+    "make_feeds",
     "make_pipeline",
+    "make_routing",
     "make_rules_door",
+    "make_workers",
     "response_rule",
     "streams",
 )

@@ -54,6 +54,7 @@ async def play(
     refresh: Refresh,
     stop: anyio.Event,
     drain_seconds: float,
+    visibility_seconds: float = VISIBILITY_SECONDS,
     with_messages: bool = False,
 ) -> Record:
     """Play the fleet and the timeline; wait until the path is quiet; record; stop.
@@ -93,7 +94,7 @@ async def play(
             ended_at = clock.now()
             await _judged(stack, ended_at)
             await stack.flush()
-            await settle(quiet(stack, before), within=_settle_seconds(story))
+            await settle(quiet(stack, before), within=_settle_seconds(story, visibility_seconds))
             await stack.flush()
         record = await _record(stack, simulator, story, before, ended_at)
         if with_messages:
@@ -117,9 +118,9 @@ async def ordering(stack: Target) -> AsyncIterator[Callable[[str, bytes], None]]
         tasks.cancel_scope.cancel()
 
 
-def _settle_seconds(story: Story) -> float:
+def _settle_seconds(story: Story, visibility_seconds: float) -> float:
     """What a handler leaves comes back after the queue's visibility timeout, at most five times."""
-    return SETTLE_SECONDS + (MAX_RECEIVES * VISIBILITY_SECONDS if story.retried else 0)
+    return SETTLE_SECONDS + (MAX_RECEIVES * visibility_seconds if story.retried else 0)
 
 
 def here(config: Config, *, clock: Clock | None = None) -> Open:

@@ -49,7 +49,10 @@ class RemoteTarget:
         await self._wait_for_stages()
         aws = self._config.aws
         factory = ClientFactory(backend=aws.backend, endpoint=aws.endpoint, region=aws.region)
-        resources = await to_thread.run_sync(lambda: provision(factory, prefix=aws.prefix))
+        visible = self._config.pipeline.visibility_seconds
+        resources = await to_thread.run_sync(
+            lambda: provision(factory, prefix=aws.prefix, visibility_seconds=visible)
+        )
         self._cloud = Cloud(self._config, factory, resources, SystemClock())
         events = (await self._call("GET", f"{self._stages.analytics}/model/events"))["events"]
         self._event = events[-1]["number"] if events else 0
@@ -146,7 +149,7 @@ class RemoteTarget:
         )
 
     async def flush(self) -> None:
-        await self._call("POST", f"{self._stages.pipeline}/flush")
+        await self._call("POST", f"{self._stages.delivery or self._stages.pipeline}/flush")
 
     async def query(self, sql: str, parameters: Mapping[str, Json] | None = None) -> list[dict[str, Any]]:
         body = {"sql": sql, "parameters": dict(parameters or {})}

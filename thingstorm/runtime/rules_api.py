@@ -13,12 +13,17 @@ CONFIRM: Final = "/confirmdestination"
 """Where a web service confirms that it wants messages; AWS's `enableUrl` ends so, too."""
 
 
-def add_rules(app: FastAPI, *, backend: str, destinations: Destinations) -> None:
-    """`/capabilities`, `/destinations` and the address to confirm one."""
+def add_capabilities(app: FastAPI, *, backend: str) -> None:
+    """`/capabilities`: what rules can do with this backend."""
 
     @app.get("/capabilities")
     async def listed() -> dict[str, Any]:
         return {"backend": backend, "capabilities": [asdict(one) for one in capabilities(backend)]}
+
+
+def add_rules(app: FastAPI, *, backend: str, destinations: Destinations) -> None:
+    """`/capabilities`, `/destinations` and the address to confirm one."""
+    add_capabilities(app, backend=backend)
 
     @app.get("/destinations")
     async def targets() -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Stack:
     api: ApiServer
     health: Callable[[], list[Health]]
     endpoint: str
+    emulator: Emulator | None = None
 
     @property
     def resources(self) -> Resources:
@@ -77,7 +78,10 @@ async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> 
     async with supervise(emulators, drain_seconds=config.drain_seconds):
         endpoint = emulators[0].endpoint if emulators else config.aws.endpoint
         factory = ClientFactory(backend=config.aws.backend, endpoint=endpoint, region=config.aws.region)
-        resources = await to_thread.run_sync(lambda: provision(factory, prefix=config.aws.prefix))
+        visible = config.pipeline.visibility_seconds
+        resources = await to_thread.run_sync(
+            lambda: provision(factory, prefix=config.aws.prefix, visibility_seconds=visible)
+        )
         cloud = Cloud(config, factory, resources, clock or SystemClock())
         stack, services = _build(cloud, rules, emit, emulators, endpoint)
         async with supervise(services, drain_seconds=config.drain_seconds):
@@ -112,10 +116,11 @@ def _build(
     app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
     add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
-    add_rules(app, backend=config.aws.backend, destinations=pipeline.destinations)
+    add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
     add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
-    return Stack(cloud, broker, pipeline, analytics, api, health, endpoint), services
+    emulator = emulators[0] if emulators else None
+    return Stack(cloud, broker, pipeline, analytics, api, health, endpoint, emulator), services

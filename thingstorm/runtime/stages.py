@@ -30,9 +30,11 @@ from broker.store import Store
 from contracts.clock import SystemClock
 from contracts.errors import BackendError, ConfigError, NotReady, ThingstormError
 from contracts.ports import Health, Service
+from contracts.trail import Trail
+from pipeline.actions.base import RecordSink
 from pipeline.aws.provision import LANES, provision
 from pipeline.aws.session import ClientFactory
-from pipeline.rules.engine import DEFAULT_RULES, load_rules
+from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from simulator.scenario import Scenario
 from thingstorm import __version__
 from thingstorm.config import Config
@@ -53,10 +55,14 @@ from thingstorm.runtime.parts import (
     iot_apis,
     make_analytics,
     make_broker,
-    make_pipeline,
+    make_delivery,
+    make_feeds,
+    make_routing,
     make_rules_door,
+    make_workers,
 )
-from thingstorm.runtime.rules_api import add_rules
+from thingstorm.runtime.remote_delivery import RemoteDelivery, add_records
+from thingstorm.runtime.rules_api import add_capabilities, add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -225,17 +231,44 @@ async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> Asy
 
 @asynccontextmanager
 async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
-    rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
-    cloud = await _cloud(config)
+    parts = config.pipeline.parts
+    remote = _remote_delivery(config) if "router" in parts and "delivery" not in parts else None
+    try:
+        rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
+        cloud, trail = await _cloud(config), Trail()
+        app = _app("pipeline", config.stages.token)
+        add_trail(app, trail)
+        services: list[Service] = [*make_workers(cloud, trail)] if "worker" in parts else []
+        archive: RecordSink | None = remote
+        if "delivery" in parts:
+            archive = delivery = make_delivery(cloud, trail, buffer=config.stages.data / "archive.journal")
+            add_records(app, delivery)
+            services += [delivery, *make_feeds(cloud, delivery)]
+        if "router" in parts and archive is not None:
+            services += _routing(config, cloud, rules, trail=trail, archive=archive, app=app)
+        yield Parts(services, app)
+    finally:
+        if remote is not None:
+            await remote.aclose()
+
+
+def _remote_delivery(config: Config) -> RemoteDelivery:
+    if not config.stages.delivery:
+        raise ConfigError(
+            "the router runs without a delivery stream beside it, and does not know where it is",
+            fix="set THINGSTORM__STAGES__DELIVERY, or let pipeline.parts hold 'delivery'",
+        )
+    return RemoteDelivery(config.stages.delivery, config.stages.token)
+
+
+def _routing(
+    config: Config, cloud: Cloud, rules: tuple[Rule, ...], *, trail: Trail, archive: RecordSink, app: FastAPI
+) -> list[Service]:
+    """The rules on what the broker hands on, in start order; the app tells and tests them."""
     messages, events = RemoteLane("messages"), RemoteLane("events")
     gateway = _gateway(config)
-    parts = make_pipeline(
-        cloud,
-        rules,
-        messages=messages,
-        events=events,
-        broker=gateway,
-        buffer=config.stages.data / "archive.journal",
+    routing = make_routing(
+        cloud, rules, trail, messages=messages, events=events, broker=gateway, archive=archive
     )
     link = RulesLink(
         host=config.broker.host,
@@ -245,17 +278,8 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
         lanes=(messages, events),
         clock=cloud.clock,
     )
-    app = _app("pipeline", config.stages.token)
-
-    add_trail(app, parts.trail)
-
-    @app.post("/flush")
-    async def flush() -> dict[str, str]:
-        await parts.delivery.flush()
-        return {"outcome": "done"}
-
-    add_rules(app, backend=config.aws.backend, destinations=parts.destinations)
-    yield Parts([*parts.services, link], app)
+    add_rules(app, backend=config.aws.backend, destinations=routing.destinations)
+    return [*routing.services, link]
 
 
 @asynccontextmanager
@@ -268,6 +292,7 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     others = from_stage(config.stages.pipeline, config.stages.token)
     add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
+    add_capabilities(app, backend=config.aws.backend)
     yield Parts([*parts.followers, control, parts.model], app)
 
 
@@ -328,5 +353,8 @@ async def _cloud(config: Config) -> Cloud:
     """The AWS services, provisioned. Raises Transient where they do not answer."""
     aws = config.aws
     factory = ClientFactory(backend=aws.backend, endpoint=aws.endpoint, region=aws.region)
-    resources = await to_thread.run_sync(lambda: provision(factory, prefix=aws.prefix))
+    visible = config.pipeline.visibility_seconds
+    resources = await to_thread.run_sync(
+        lambda: provision(factory, prefix=aws.prefix, visibility_seconds=visible)
+    )
     return Cloud(config, factory, resources, SystemClock())

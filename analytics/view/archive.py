@@ -1,0 +1,118 @@
+"""The cold tier: the archive's objects as Parquet files beside the view, brought up to date when a query asks for them.
+
+An object is read once and becomes one file, so a query reads columns of local files and the hot tables stay small. The
+files are named by the objects' keys: what is gone from the archive goes here as well.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+import pyarrow as pa
+import pyarrow.parquet as pq
+from anyio import to_thread
+
+from contracts.errors import ConfigError, NotReady
+from contracts.messages import Json
+from contracts.ports import Archive
+
+from .collection import JSON, TIMESTAMP, VARCHAR, Collection
+
+REFRESH_SECONDS: Final = 30.0
+"""A query waits so long for new objects; what was read by then is kept for the next one."""
+
+_COLUMNS: Final = Collection(
+    "archive",
+    ("object", "line"),
+    {
+        "object": VARCHAR,
+        "device_id": VARCHAR,
+        "message_id": VARCHAR,
+        "device_type": VARCHAR,
+        "topic": VARCHAR,
+        "received_at": TIMESTAMP,
+        "payload": JSON,
+    },
+    {},
+)
+_SCHEMA: Final = pa.schema(
+    [*((name, kind.arrow) for name, kind in _COLUMNS.columns.items()), ("extra", pa.string())]
+)
+
+
+class Mirror:
+    """The files, in `folder`; without one in a folder that ends with this object's `close`."""
+
+    def __init__(self, archive: Archive, folder: Path | None) -> None:
+        self._archive = archive
+        self._own = None if folder else tempfile.mkdtemp(prefix="thingstorm-archive-")
+        self.folder = folder or Path(str(self._own))
+        self._refreshing = anyio.Lock()
+        self.unreadable: dict[str, str] = {}
+        self.objects = 0
+
+    def open(self) -> None:
+        """Make the folder, with an empty file: DuckDB reads no empty folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(self.folder / "none.parquet", [])
+
+    def close(self) -> None:
+        if self._own:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+    def view_sql(self) -> str:
+        """The view `archive` over the files. A folder's name with a quote in it is doubled."""
+        files = str(self.folder / "*.parquet").replace("'", "''")
+        return (
+            f"CREATE OR REPLACE VIEW {_COLUMNS.name} AS "  # noqa: S608 - the text is ours
+            f"SELECT * REPLACE (payload::JSON AS payload, extra::JSON AS extra) FROM read_parquet('{files}')"
+        )
+
+    async def refresh(self) -> None:
+        """Read what is new, forget what is gone. Raises Transient, Terminal, and NotReady when it takes too long."""
+        async with self._refreshing:
+            with anyio.move_on_after(REFRESH_SECONDS) as scope:
+                await self._refresh()
+        if scope.cancelled_caught:
+            raise NotReady(f"the archive is still being read: {self.objects} objects so far", fix="ask again")
+
+    async def _refresh(self) -> None:
+        wanted = {_name(key): key for key in await self._archive.keys()}
+        there = {path.name for path in self.folder.glob("*.parquet")} - {"none.parquet"}
+        for name in there - wanted.keys():
+            (self.folder / name).unlink(missing_ok=True)
+        self.objects = len(there & wanted.keys())
+        for name, key in wanted.items():
+            if name not in there and key not in self.unreadable:
+                await self._take(key, self.folder / name)
+
+    async def _take(self, key: str, path: Path) -> None:
+        """One object; one that cannot be read is told and left out."""
+        try:
+            records = await self._archive.read(key)
+        except ConfigError as error:
+            self.unreadable[key] = error.what
+            return
+        await to_thread.run_sync(_write, path, [_row(key, record) for record in records])
+        self.objects += 1
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:40] + ".parquet"
+
+
+def _row(key: str, record: Mapping[str, Json]) -> Mapping[str, Json]:
+    row = _COLUMNS.row({**record, "object": key}, identity="", sequence=0, at=datetime.now(tz=UTC))
+    return {name: row[name] for name in _SCHEMA.names}
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
+    """Whole or not at all."""
+    half = path.with_suffix(".half")
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), half, compression="zstd")
+    half.rename(path)

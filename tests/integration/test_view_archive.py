@@ -1,0 +1,130 @@
+"""`SELECT ... FROM archive`: objects that the real delivery stream wrote to the emulator's S3, in the real view."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import to_thread
+from conftest import Aws
+
+from analytics.view.duckdb import DuckDBView
+from contracts.clock import SystemClock
+from contracts.errors import ConfigError, Terminal
+from pipeline.aws.archive import ObjectArchive
+from pipeline.delivering.settings import settings_from
+from pipeline.delivery import DeliveryStream
+from thingstorm.runtime.supervisor import supervise
+
+pytestmark = pytest.mark.anyio
+
+
+def archive(aws: Aws) -> ObjectArchive:
+    return ObjectArchive(aws.client("s3"), aws.resources.bucket, aws.resources.delivery)
+
+
+@asynccontextmanager
+async def a_view(aws: Aws, path: Path | None = None) -> AsyncIterator[DuckDBView]:
+    view = DuckDBView(path, archive=archive(aws))
+    async with supervise([view], drain_seconds=10):
+        yield view
+
+
+async def write(aws: Aws, numbers: Sequence[int], **more: Any) -> None:
+    stream = DeliveryStream(
+        "archive",
+        s3=aws.client("s3"),
+        bucket=aws.resources.bucket,
+        clock=SystemClock(),
+        settings=settings_from(aws.resources.delivery),
+    )
+    records = [
+        {
+            "device_id": f"meter-{n % 2}",
+            "message_id": f"m{n}",
+            "topic": "dt/meter/x/t",
+            "received_at": 1_700_000_000_000 + n,
+            "payload": {"n": n},
+            **more,
+        }
+        for n in numbers
+    ]
+    await stream.put([json.dumps(record).encode() + b"\n" for record in records])
+    await stream.flush()
+
+
+async def rows(view: DuckDBView, sql: str) -> list[tuple[Any, ...]]:
+    return list((await view.query(sql)).rows)
+
+
+async def test_the_archive_is_queried_with_sql_and_follows_its_objects(provisioned: Aws) -> None:
+    async with a_view(provisioned) as view:
+        assert await rows(view, "SELECT count(*) FROM archive") == [(0,)]
+        await write(provisioned, range(10), odd=[1])
+        assert await rows(
+            view,
+            "SELECT device_id, count(*), max(CAST(payload->>'n' AS INT)) FROM archive GROUP BY 1 ORDER BY 1",
+        ) == [("meter-0", 5, 8), ("meter-1", 5, 9)]
+        assert await rows(view, "SELECT DISTINCT extra->>'$.odd' FROM Archive") == [("[1]",)]
+        await write(provisioned, range(10, 13))
+        assert await rows(
+            view, "SELECT count(*), count(DISTINCT object), max(epoch_ms(received_at)) FROM archive"
+        ) == [(13, 2, 1_700_000_000_012)]
+        s3, bucket = provisioned.client("s3"), provisioned.resources.bucket
+        keys = await archive(provisioned).keys()
+        await to_thread.run_sync(lambda: s3.delete_object(Bucket=bucket, Key=keys[0]))
+        assert len(await archive(provisioned).keys()) == 1
+        ((left,),) = await rows(view, "SELECT count(*) FROM archive")
+        assert left in (3, 10)
+
+
+async def test_hot_and_cold_are_joined_and_a_stored_view_reads_an_object_once(
+    provisioned: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(provisioned, range(3))
+    path = tmp_path / "view.duckdb"
+    joined = (
+        "SELECT count(*) FROM archive a LEFT JOIN telemetry t USING (message_id) WHERE t.message_id IS NULL"
+    )
+    async with a_view(provisioned, path) as view:
+        assert await rows(view, joined) == [(3,)]
+    monkeypatch.setattr(ObjectArchive, "read", None)  # nothing is read again
+    async with a_view(provisioned, path) as view:
+        assert await rows(view, joined) == [(3,)]
+
+
+async def test_what_is_no_object_of_the_stream_is_told_and_left_out(provisioned: Aws) -> None:
+    await write(provisioned, range(2))
+    s3, bucket = provisioned.client("s3"), provisioned.resources.bucket
+    s3.put_object(Bucket=bucket, Key="telemetry/zz.gz", Body=b"rubbish")
+    s3.put_object(Bucket=bucket, Key="errors/processing-failed/x", Body=b"{}\n")
+    async with a_view(provisioned) as view:
+        assert await rows(view, "SELECT count(*) FROM archive") == [(2,)]
+        assert "1 objects cannot be read: object telemetry/zz.gz is no GZIP" in view.health().detail
+
+
+async def test_an_archive_that_does_not_answer_is_said(provisioned: Aws) -> None:
+    missing = ObjectArchive(provisioned.client("s3"), "not-there-at-all", provisioned.resources.delivery)
+    view = DuckDBView(None, archive=missing)
+    async with supervise([view], drain_seconds=5):
+        with pytest.raises(Terminal, match="S3: ListObjectsV2 failed: NoSuchBucket"):
+            await view.query("SELECT * FROM archive")
+        assert (await view.query("SELECT 1 AS one")).rows == ((1,),)
+
+
+async def test_files_stay_forbidden(provisioned: Aws, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    async with a_view(provisioned, tmp_path / "view.duckdb") as view:
+        for sql in (
+            f"SELECT * FROM read_text('{secret}')",
+            f"SELECT * FROM read_json('{tmp_path}/view.archive/../secret.json')",
+            "SELECT * FROM read_text('/etc/hostname')",
+            "SELECT * FROM 'https://example.com/x.parquet'",
+        ):
+            with pytest.raises(ConfigError):
+                await view.query(sql)
+        with pytest.raises(ConfigError, match="SELECT"):
+            await view.query(f"COPY (SELECT 1) TO '{tmp_path}/view.archive/x.parquet'")
