@@ -142,6 +142,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Json]:
         "kind": verdict.kind,
         "confidence": verdict.confidence,
         "uptick": verdict.uptick,
+        "uptick_since": _ms(verdict.uptick_since),
         "devices": list(verdict.devices),
         "watched": list(verdict.watched),
         "evidence": [asdict(item) for item in verdict.evidence],

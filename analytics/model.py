@@ -21,6 +21,7 @@ from .detectors.base import MAX_ROWS, MIN_ROWS, CleanRows
 from .detectors.robust import RobustDetector
 from .drift import DriftRules, Follower
 from .features import measure
+from .fleet_level import FleetLevel
 from .history import History
 from .known import NOTHING
 from .stored_baseline import Stored
@@ -89,6 +90,7 @@ class Model:
         self._past: deque[Tick] = deque(maxlen=MEMORY)
         self._shut_out: frozenset[str] = frozenset()
         self._drift = drift or DriftRules()
+        self._level = FleetLevel()
         self._follower: Follower | None = None
         self._effective: tuple[Baseline, Mapping[str, frozenset[str]], Baseline] | None = None
         self.known = NOTHING
@@ -134,6 +136,7 @@ class Model:
         self._training.clear()
         self._suspects.clear()
         self._past.clear()
+        self._level = FleetLevel()
         self.learnt, self.detector, self._follower = None, None, None
 
     @property
@@ -163,7 +166,7 @@ class Model:
         clean = self.clean_rows()
         if clean is None:
             return None
-        how = {"detector": self.detector_name, "seed": SEED}
+        how = {"detector": self.detector_name, "seed": SEED, "forecast": self._level.state}
         return Stored(self.learnt.baseline, self._follower.anchors, clean, how)
 
     def restore(self, stored: Stored) -> None:
@@ -172,6 +175,7 @@ class Model:
         stand_in.refit(stored.clean)
         self.learnt, self.detector = Learnt(stored.baseline, (), stored.clean), stand_in
         self._follower = Follower(stored.baseline, self._drift, anchors=stored.anchors)
+        self._level.restore(stored.configuration.get("forecast", {}))
 
     @property
     def training_until(self) -> Nanoseconds | None:
@@ -198,6 +202,7 @@ class Model:
     def judge(self) -> Verdict:
         """The verdict on the window that ends with the last second taken."""
         windows, fleet = self._measure()
+        fleet = self._level.measure(fleet)
         scores = self._score(windows)
         verdict, tick = decide(
             windows=windows,
@@ -213,6 +218,7 @@ class Model:
             self._suspects |= tick.hot
         else:
             self._follow(verdict, tick)
+            self._level.learn(fleet, verdict.kind)
             verdict = replace(verdict, confidence=self._calibration.apply(verdict.kind, verdict.confidence))
         self.flagged_now = frozenset(score.device_id for score in scores or () if score.flagged)
         self.flagged += len(self.flagged_now)

@@ -82,7 +82,9 @@ def _outside(facts: "Facts", features: int) -> str:
 
 
 def _load(facts: "Facts") -> str:
-    parts = [f"the fleet sends {facts.fleet['uptick']:.1f} times its usual traffic"]
+    rising = facts.fleet.get("rising", 0.0)
+    since = f", for {rising:.0f} s now" if rising else ""
+    parts = [f"the fleet sends {facts.fleet['uptick']:.1f} times its usual traffic{since}"]
     if facts.fleet["churn"] > 0:
         parts.append(f"{facts.fleet['churn']:.0%} of it dropped or reconnected")
     if facts.watched:

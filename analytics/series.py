@@ -3,7 +3,8 @@
 Fourteen views of the series (the value, its jump, means over minutes to hours, the shape of the last 8 to 288
 values beside every earlier shape, the distance from the time of day) are each ranked among their own past. A
 rank needs no unit, no scale and no distribution, so evidence means the same in every series: the sum over the
-views of -log10 of the share of the past that was at least as strange. One threshold then serves for all series.
+views of -log10 of the share of the past that was at least as strange, over the root of the log10 of the rows so
+far. One threshold then serves for all series.
 
 Strictly causal, and nothing depends on the length: the scores of a prefix are the prefix of the scores.
 """
@@ -18,12 +19,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from .forecast import DayProfile
+from .forecast import day_profile
 
 Series: TypeAlias = NDArray[np.float64]
 
 FIRST = 50
-"""Rows before the first evidence: a rank among fewer says little (the rarest of 50 is worth 1.7 a view)."""
+"""Rows before the first evidence: a rank among fewer says little (the rarest of 50 has 1.7 a view)."""
 
 REFIT = 1.03
 """What a rank is taken among is renewed when the past has grown by this much: some 200 sorts in 20,000 rows."""
@@ -41,11 +42,11 @@ BLOCK = 64
 QUIET_ROWS = 150
 """After an event this many rows stay quiet, unless it grows: one alarm an event, not one a row."""
 
-GROWS = 1.35
+GROWS = 1.2
 """So many times the evidence of the event before is an event of its own within the quiet rows."""
 
-HALF = 16.0
-"""Evidence that scores 0.5, the threshold to start with: a share of 1 in 14 in every view, or 1 in 1,000 in five."""
+HALF = 8.7
+"""Evidence that scores 0.5, the threshold to start with; after 1,000 rows a share of 1 in 12 in every view, or 1 in 1,000 in five."""
 
 LARGEST = 1e100
 """Values are held within this, so that their squares stay finite."""
@@ -75,7 +76,8 @@ def evidence(times: Series, values: Series) -> Series:
     total = np.zeros(len(held))
     for view in _views(times, held):
         total += _rarity(view)
-    return total
+    # the rarest of n rows has log10(n) by chance alone: a long past makes anything look stranger
+    return total / np.sqrt(np.log10(np.arange(len(held)) + FIRST))
 
 
 def seconds_of(text: str) -> float:
@@ -167,7 +169,7 @@ def _novelty(values: Series, rows: int, points: int) -> Series:
 
 def _off_the_day(times: Series, values: Series) -> Series:
     """Distance from what this time of day has been like; 0 where nothing is known yet."""
-    profile = DayProfile()
+    profile = day_profile()
     off = np.zeros(len(values))
     for row, (moment, value) in enumerate(zip(times.tolist(), values.tolist(), strict=True)):
         expected = profile.expected(moment)

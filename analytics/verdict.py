@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from contracts.messages import FLEET, Evidence, Nanoseconds, Score, Verdict, VerdictKind, Window
+from contracts.messages import FLEET, SECOND, Evidence, Nanoseconds, Score, Verdict, VerdictKind, Window
 
 from .counting import count_z
 from .evidence import EvidenceRules, Signs, signs_of
@@ -130,6 +130,7 @@ def decide(
         decided_at=decided_at,
         confidence=_confidence(kind, facts, rules),
         uptick=fleet.features["uptick"],
+        uptick_since=_since(fleet),
         devices=hostile,
         watched=watched,
         evidence=(
@@ -139,6 +140,11 @@ def decide(
         summary=summarise(kind, facts, rules.shown_features),
     )
     return verdict, replace(tick, attack=kind == "attack")
+
+
+def _since(fleet: Window) -> Nanoseconds | None:
+    rising = fleet.features.get("rising", 0.0)
+    return fleet.end - round(rising * SECOND) if rising else None
 
 
 class _AllSigns(dict[str, Signs]):

@@ -243,7 +243,8 @@ class Verdict:
 
     `at` is the end of the window judged (event time), `decided_at` when the answer was there (wall time).
     `devices` are those flagged with security evidence; `watched` those flagged for load alone. `confidence`
-    is between 0 and 1. `uptick` is the fleet's rate over what was expected (1.0 = as expected).
+    is between 0 and 1. `uptick` is the fleet's rate over its forecast for this time (1.0 = as expected), `uptick_since`
+    when it rose above it (event time), None while it is not above.
     """
 
     kind: VerdictKind
@@ -255,6 +256,7 @@ class Verdict:
     watched: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     summary: str = ""
+    uptick_since: Nanoseconds | None = None
 
 
 ActionKind: TypeAlias = Literal["alert", "quarantine", "release", "watch", "resolve", "announce"]

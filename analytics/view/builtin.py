@@ -97,6 +97,7 @@ COLLECTIONS: dict[str, Collection] = {
                 "kind": VARCHAR,
                 "confidence": DOUBLE,
                 "uptick": DOUBLE,
+                "uptick_since": TIMESTAMP,
                 "devices": TEXTS,
                 "watched": TEXTS,
                 "evidence": JSON,

@@ -1,7 +1,7 @@
 """Where evidence cannot tell, the model says so and shuts nobody out; names of devices never matter."""
 
 import pytest
-from model_fleet import Fleet, play
+from model_fleet import Event, Fleet, State, play
 
 TRAIN = 15
 
@@ -75,3 +75,46 @@ def test_a_plain_flood_is_found_before_anything_is_learnt() -> None:
 def test_a_start_of_all_devices_is_no_event() -> None:
     outcome = play(Fleet(50, seed=102), 12, train=200)
     assert set(outcome.kinds(0)) == {"normal"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_fleet_of_five_is_judged_by_the_same_rules(seed: int) -> None:
+    fleet = Fleet(5, seed=seed)
+    fleet.rollout(30, 30)
+    assert "attack" not in play(fleet, 60, train=20).kinds(20)
+    fleet = Fleet(5, seed=seed)
+    bad = fleet.pick(1)
+    fleet.flood(40, 20, bad, 20.0)
+    outcome = play(fleet, 60, train=20)
+    assert outcome.flagged(20) == set(outcome.quarantined) == fleet.names(bad)
+
+
+def test_a_silent_fleet_is_no_attack_and_nobody_is_named() -> None:
+    fleet = Fleet(12, seed=4)
+    fleet.flood(40, 60, tuple(range(12)), 0.0)
+    outcome = play(fleet, 90, train=20)
+    assert set(outcome.kinds(45)) == {"normal"}
+    assert outcome.flagged(0) == set()
+
+
+def test_a_flood_from_the_first_second_on_is_not_learnt() -> None:
+    fleet = Fleet(20, seed=6)
+    bad = fleet.pick(2)
+    fleet.flood(0, 90, bad, 80.0)
+    outcome = play(fleet, 90, train=30, quarantine=False)
+    assert fleet.names(bad) <= outcome.flagged(40), "it is as odd after the learning as before"
+    assert outcome.flagged(40) <= fleet.names(bad)
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(1.0, "normal"), (20.0, "attack")])
+def test_a_device_never_seen_before_is_judged_by_its_type(factor: float, kind: str) -> None:
+    fleet = Fleet(15, seed=8)
+
+    def absent(state: State, _d: int, _t: int, _rng: object) -> None:
+        state.online, state.rate = False, 0.0
+
+    fleet.events.append(Event(0, 50, (3,), absent))
+    fleet.flood(50, 30, (3,), factor)
+    outcome = play(fleet, 80, train=20)
+    assert ("attack" in outcome.kinds(50)) == (kind == "attack")
+    assert outcome.flagged(0) == (fleet.names((3,)) if kind == "attack" else set())

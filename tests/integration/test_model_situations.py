@@ -1,7 +1,9 @@
 """The model on whole situations, on seeds that nothing was tuned on (101-110; tuning used 1-10)."""
 
 import pytest
-from model_fleet import Fleet, Outcome, play
+from model_fleet import START, Fleet, Outcome, play
+
+from contracts.messages import SECOND
 
 TRAIN = 15
 ONSET = 30
@@ -40,7 +42,12 @@ def test_clean_traffic_stays_normal(detector: str, size: int, seed: int) -> None
 def test_rollout_of_the_whole_fleet_is_an_uptick(detector: str, size: int, seed: int) -> None:
     fleet = Fleet(size, seed=seed)
     fleet.rollout(ONSET, 45, factor=3.0)
-    _benign(play(fleet, END, train=TRAIN, detector=detector))
+    outcome = play(fleet, END, train=TRAIN, detector=detector)
+    _benign(outcome)
+    told = [verdict for t, verdict in outcome.verdicts if t >= ONSET + 10 and verdict.kind == "benign_uptick"]
+    since = (told[0].uptick_since or 0) / SECOND - START
+    assert ONSET - 3 <= since <= ONSET + 10
+    assert f"{told[0].uptick:.1f} times its usual traffic, for" in told[0].summary
 
 
 def test_rollout_in_waves_is_an_uptick(detector: str, size: int, seed: int) -> None:

@@ -1,11 +1,13 @@
 """Features: documented, finite, and telling apart what load does from what it does not."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from model_fleet import START, Fleet
 
+from analytics import reference
 from analytics.features import DEVICE_FEATURES, FLEET_FEATURES, anscombe, measure
 from analytics.history import SPAN_SECONDS, History
 from analytics.model import train
@@ -13,6 +15,7 @@ from analytics.windows import Second
 from contracts.messages import FLEET, SECOND, Window
 
 TRAIN = 30
+ROOT = Path(__file__).parents[2]
 
 
 def _run(fleet: Fleet, seconds: int, visit: Callable[[int, dict[str, Window], Window], None]) -> None:
@@ -149,3 +152,8 @@ def test_the_ring_makes_room_for_any_number_of_devices() -> None:
         history.advance(second, None)
     assert len(history) == 300
     assert history.recent("num_messages_received", 5).shape == (300, 5)
+
+
+def test_the_page_of_features_is_up_to_date() -> None:
+    command = "run: python -m analytics.reference > docs/features.md"
+    assert (ROOT / "docs" / "features.md").read_text() == reference.page(), command

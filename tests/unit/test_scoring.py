@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from analytics.series import score_series, seconds_of
+from analytics.series import QUIET_ROWS, score_series, seconds_of
 from contracts.errors import ConfigError
 from thingstorm.cli import app
-from thingstorm.runtime.scoring import score_file
+from thingstorm.runtime.scoring import Scored, score_file
 
 ROWS = 400
 SPIKE = 300
@@ -51,6 +51,12 @@ def test_each_row_stands_in_the_result_with_its_score(series: Path, tmp_path: Pa
 def test_without_a_file_the_scores_are_printed_and_a_threshold_adds_alarms(series: Path) -> None:
     rows = list(csv.DictReader(_score(series, "--threshold", "0.5").stdout.splitlines()))
     assert [number for number, row in enumerate(rows) if row["alarm"] == "1"] == [SPIKE]
+
+
+def test_an_event_that_grows_is_one_alarm() -> None:
+    scores = (0.6,) + (0.0,) * 9 + (0.9,) + (0.0,) * QUIET_ROWS + (0.7,)
+    scored = Scored(("",) * len(scores), ("",) * len(scores), scores, missing=0, learning=0)
+    assert scored.alarms(0.5) == [0, len(scores) - 1]
 
 
 def test_json_tells_the_alarms(series: Path) -> None:

@@ -83,7 +83,7 @@ def test_an_event_is_one_alarm(event: np.ndarray) -> None:
     values[1500:1540] = event
     alarms = np.flatnonzero(score_series(_times(2000), values)[300:] >= 0.5) + 300
     inside = alarms[(alarms >= 1500) & (alarms < 1500 + QUIET_ROWS)]
-    assert 1 <= len(inside) <= 3  # again only where it has grown by a third
+    assert 1 <= len(inside) <= 4  # again only where it has grown by a fifth: the ramp, thrice
     assert inside[0] <= 1505
     assert len(alarms) - len(inside) <= 2
 

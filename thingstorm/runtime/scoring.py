@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from analytics.series import score_series, seconds_of
+from analytics.series import QUIET_ROWS, score_series, seconds_of
 from contracts.errors import ConfigError, UnknownName
 
 LEARNING_SHARE = 0.15
@@ -28,8 +28,12 @@ class Scored:
     learning: int
 
     def alarms(self, threshold: float) -> list[int]:
-        """The rows (from 0) after the learning time with at least this score: one an event."""
-        return [row for row in range(self.learning, len(self.scores)) if self.scores[row] >= threshold]
+        """The rows (from 0) that raise an alarm: at least this score, after the learning time, once an event."""
+        found: list[int] = []
+        for row in range(self.learning, len(self.scores)):
+            if self.scores[row] >= threshold and (not found or row - found[-1] >= QUIET_ROWS):
+                found.append(row)
+        return found
 
 
 def score_file(path: Path, *, time: str, value: str, learning: int | None = None) -> Scored:
