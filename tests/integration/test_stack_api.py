@@ -274,6 +274,37 @@ def test_a_wrong_setting_starts_nothing(tmp_path: Path) -> None:
     assert dict(os.environ) == before
 
 
+def test_a_rule_made_with_boto3_evaluates_the_guide_s_functions_over_the_wire(stack: Stack) -> None:
+    """CreateTopicRule, PUBLISH, ReceiveMessage: as a user's own template makes it; in effect within two seconds."""
+    guide = json.loads(
+        (Path(thingstorm.__file__).parents[1] / "tests/conformance/iot_sql_guide.json").read_text()
+    )
+    cases = {f"v{i}": case for i, case in enumerate(guide["functions"]) if "version" not in case}
+    select = ", ".join(f"{case['expr']} AS {name}" for name, case in cases.items())
+    queue = stack.boto("sqs").create_queue(QueueName="guide")["QueueUrl"]
+    actions = [{"sqs": {"queueUrl": queue, "roleArn": "arn:aws:iam::000000000000:role/r"}}]
+    payload = {
+        "sql": f"SELECT {select} FROM 'dt/guide/+/telemetry'",
+        "awsIotSqlVersion": "2016-03-23",
+        "actions": actions,
+    }
+    stack.boto("iot").create_topic_rule(ruleName="guide", topicRulePayload=payload)
+    deadline, received = time.monotonic() + 20, []
+    with stack.mqtt("reader") as device:
+        while not received and time.monotonic() < deadline:
+            device.publish("dt/guide/reader/telemetry", {})
+            received = (
+                stack.boto("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages", [])
+            )
+    stack.boto("iot").delete_topic_rule(ruleName="guide")
+    seen = json.loads(received[0]["Body"])
+    expected = {name: case["expected"] for name, case in cases.items() if not case.get("undefined")}
+    assert seen.keys() == expected.keys()
+    for name, value in expected.items():  # C libraries differ in the last bit of a double
+        wanted = pytest.approx(value, rel=4e-16) if isinstance(value, float) else value
+        assert seen[name] == wanted, cases[name]["expr"]
+
+
 def test_what_does_not_settle_and_what_dies_is_named(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text('[aws]\nprefix = "mine"\n')
     outside = os.environ.get("AWS_ENDPOINT_URL")

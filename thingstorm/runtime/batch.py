@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -135,26 +134,13 @@ def each_apart(
     """What `work` makes of each job, in processes, as it comes. Raises the first failure; the rest is left."""
     count = min(processes or len(os.sched_getaffinity(0)), len(jobs))
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=keep)
     try:
         under_way: list[Future[Made]] = [pool.submit(work, job) for job in jobs]
         for future in as_completed(under_way):
             yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin() -> None:
-    """In each process of the pool: import PyOD once, and end when the parent is gone, killed or not."""
-    keep()
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def play_alone(job: Job, config: Config) -> Outcome:
