@@ -1,9 +1,6 @@
 """The view on the real DuckDB: exactly once, guarded queries, a file that survives."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -201,36 +198,6 @@ async def test_a_file_that_somebody_has_open_is_said(tmp_path: Path) -> None:
 async def test_a_view_that_is_not_open_is_said() -> None:
     with pytest.raises(NotReady):
         await DuckDBView(None).query("SELECT 1")
-
-
-WRITER = """
-import sys, pathlib
-sys.path.insert(0, sys.argv[2])
-from view_changes import telemetry
-from analytics.view.duckdb import DuckDBView
-view = DuckDBView(pathlib.Path(sys.argv[1]))
-view.open()
-print("go", flush=True)
-for start in range(0, 10**9, 20):
-    view._writer.apply([telemetry(n) for n in range(start, start + 20)])
-"""
-
-
-async def test_a_file_whose_writer_was_killed_holds_what_its_checkpoint_says(tmp_path: Path) -> None:
-    path = tmp_path / "view.db"
-    here = str(Path(__file__).parents[1])
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), here], stdout=subprocess.PIPE)
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == b"go\n"
-    await anyio.sleep(0.7)
-    os.kill(writer.pid, signal.SIGKILL)
-    writer.communicate()
-    async with a_view(path) as view:
-        ((count,),) = await rows(view, "SELECT count(*) FROM telemetry")
-        checkpoints = await view.checkpoints()
-        assert int(str(count)) >= 20
-        assert int(str(count)) % 20 == 0
-        assert checkpoints == {("telemetry", "s"): 1000 + int(str(count)) - 1}
 
 
 async def test_a_broken_file_is_an_error_with_a_fix(tmp_path: Path) -> None:
