@@ -94,7 +94,7 @@ async def explain(_: Request, error: Exception) -> JSONResponse:
 def _add_queries(app: FastAPI, view: View) -> None:
     @app.post("/query")
     async def query(ask: Ask) -> JSONResponse:
-        return _answer(await view.query(ask.sql, ask.parameters))
+        return _answer(await view.ask(ask.sql, ask.parameters))
 
     @app.get("/queries")
     async def queries() -> dict[str, Any]:

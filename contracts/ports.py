@@ -188,6 +188,10 @@ class View(Protocol):
         """Run one read-only statement. Raises ConfigError for a statement that is refused or wrong."""
         ...
 
+    async def ask(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
+        """Run one read-only statement of somebody unknown, within limits that it cannot pass. Raises ConfigError."""
+        ...
+
     async def checkpoints(self) -> Mapping[tuple[str, str], int]:
         """The last sequence applied by (table, shard)."""
         ...

@@ -271,6 +271,9 @@ class MemoryView:
         self.applied.extend(changes)
         return len(changes)
 
+    async def ask(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+        return await self.query(sql, parameters)
+
     async def checkpoints(self) -> Mapping[tuple[str, str], int]:
         return {}
 

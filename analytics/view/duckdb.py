@@ -18,8 +18,10 @@ from contracts.ports import Access, Archive, Health, Rows, State
 
 from .archive import Mirror
 from .catalogue import Catalogue, read_definition
+from .confined import SECONDS, a_folder, copy_out, run_confined
 from .describing import describe
 from .documents import removed, written
+from .judging import judge
 from .reading import accesses, gate, run_query
 from .storage import cannot_open, connect, first_line
 from .writing import Writer
@@ -27,6 +29,9 @@ from .writing import Writer
 TIMEOUT_SECONDS = 10.0
 READERS = 4
 """Queries at once: DuckDB has two threads here, more readers only wait for each other."""
+
+CONFINED = 2
+"""Processes for statements of strangers at once; more wait."""
 
 RETAIN_SECONDS = 60.0
 """Pause between two rounds of retention."""
@@ -54,6 +59,7 @@ class DuckDBView:
         memory_limit: str = "2GB",
         threads: int = 2,
         with_rollups: bool = True,
+        confined_seconds: float = SECONDS,
         archive: Archive | None = None,
     ) -> None:
         self._path = path
@@ -62,6 +68,9 @@ class DuckDBView:
         self._with_rollups = with_rollups
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
+        self._judging = CapacityLimiter(1)
+        self._confining = CapacityLimiter(CONFINED)
+        self._confined_seconds = confined_seconds
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._catalogue: Catalogue | None = None
         self._writer: Writer | None = None
@@ -115,8 +124,32 @@ class DuckDBView:
             lambda cursor: run_query(cursor, sql, dict(parameters or {}), known=self._known().known)
         )
 
+    async def ask(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
+        """Like `query`, for a statement of somebody unknown: one that may grow runs in a process of its own.
+
+        Raises ConfigError, also for a statement beyond the memory and the time of that process.
+        """
+        given = dict(parameters or {})
+        with anyio.CancelScope(shield=True):
+            verdict = await to_thread.run_sync(judge, sql, given, limiter=self._judging)
+        if verdict.calm:
+            return await self.query(sql, given)
+        with a_folder() as folder:
+            place = Path(folder)
+            await self._read(lambda cursor: copy_out(cursor, sql, place))
+            return await to_thread.run_sync(
+                lambda: run_confined(sql, given, place, why=verdict.why, seconds=self._confined_seconds),
+                limiter=self._confining,
+                abandon_on_cancel=False,
+            )
+
     async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
         """Run a read-only statement and say how it read each table. Raises ConfigError."""
+        verdict = await to_thread.run_sync(judge, sql, dict(parameters or {}), limiter=self._judging)
+        if not verdict.calm:
+            raise ConfigError(
+                f"a statement with {verdict.why} is not explained", fix="leave that out, or run it as it is"
+            )
 
         def plan(cursor: duckdb.DuckDBPyConnection) -> Rows:
             gate(cursor, sql)

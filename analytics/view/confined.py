@@ -1,0 +1,185 @@
+"""Statements that may grow without bound, in a process of their own: the operating system holds the limits.
+
+It gets copies of the collections that the statement names, runs it once, and ends. Linux kills or refuses what goes
+beyond `MEMORY`, its seconds of processor time and the size of the answer; the writer's memory is never at stake.
+"""
+
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from contracts.errors import ConfigError
+from contracts.messages import Json
+from contracts.ports import Rows
+
+from .reading import gate, run_query
+from .storage import SHUT
+
+MEMORY = 1 << 30
+"""Bytes of address space beyond what the interpreter and its libraries take."""
+
+SECONDS = 5.0
+"""A statement's processor time; by the clock it gets twice that, from when its copies are loaded."""
+
+START_SECONDS = 20.0
+"""The process has loaded its copies by then: 0.5 s on an idle machine, several on one that is full."""
+
+ANSWER = 64 << 20
+"""Bytes of an answer: RLIMIT_FSIZE of the process."""
+
+COPIED_ROWS = 200_000
+"""Rows of one collection: 80 MB of messages, copied in 0.2 s. More is refused, never cut."""
+
+
+def copy_out(cursor: duckdb.DuckDBPyConnection, sql: str, folder: Path) -> None:
+    """The definitions of all collections, and the rows of those whose name is in the statement. Closes the cursor."""
+    lowered = sql.lower()
+    try:
+        gate(cursor, sql)
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        tables = cursor.execute(
+            "SELECT table_name, sql FROM duckdb_tables() WHERE schema_name = 'main' AND database_name = current_database()"
+        ).fetchall()
+        told = [(name, ddl) for name, ddl in tables if not name.startswith("_")]
+        (folder / "tables.json").write_text(json.dumps(told))
+        for name, _ in told:
+            if name.lower() in lowered:
+                _copy(cursor, name, folder / f"{name}.arrow")
+    finally:
+        cursor.close()
+
+
+def _copy(cursor: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
+    quoted = '"' + name.replace('"', '""') + '"'
+    ((rows,),) = cursor.execute(f"SELECT count(*) FROM {quoted}").fetchall()  # noqa: S608 - a name of the catalogue, quoted
+    if rows > COPIED_ROWS:
+        raise ConfigError(
+            f"{name} has {rows} rows, and a statement of this kind may read collections of {COPIED_ROWS}",
+            fix="leave out lists, growing functions and joins without an equation: it is then read in place",
+        )
+    reader = cursor.sql(f"SELECT * FROM {quoted}").to_arrow_reader()  # noqa: S608 - a name of the catalogue, quoted
+    with pa.ipc.new_stream(str(path), reader.schema) as stream:
+        for batch in reader:
+            stream.write_batch(batch)
+
+
+def run_confined(
+    sql: str, parameters: Mapping[str, Json], folder: Path, *, why: str, seconds: float = SECONDS
+) -> Rows:
+    """Run it in a process of its own on what `copy_out` wrote. Raises ConfigError."""
+    ask = {"sql": sql, "parameters": dict(parameters), "seconds": seconds}
+    (folder / "ask.json").write_text(json.dumps(ask))
+    told = _read(folder / "answer.json") if _ran(folder, seconds) else None
+    if told is None:
+        raise ConfigError(
+            f"stopped at {seconds:.0f} s or {MEMORY >> 20} MiB, the limits of a statement with {why}",
+            fix="make smaller values or fewer rows, or aggregate",
+        )
+    if "error" in told:
+        raise ConfigError(told["error"], fix=told["fix"])
+    return Rows(tuple(told["columns"]), tuple(map(tuple, told["rows"])), told["milliseconds"])
+
+
+def _ran(folder: Path, seconds: float) -> bool:
+    """Whether the process came to its end by itself and in time."""
+    child = subprocess.Popen(  # noqa: S603 - ourselves, on a folder of ours
+        [sys.executable, "-m", "analytics.view.confined", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    late = threading.Timer(START_SECONDS, child.kill)
+    late.start()
+    try:
+        if child.stdout is not None:
+            child.stdout.read(1)  # its copies are loaded, or it has ended
+        return child.wait(2 * seconds) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        late.cancel()
+        child.kill()
+        child.communicate()
+
+
+def a_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where a statement and its copies lie; readable by us only."""
+    return tempfile.TemporaryDirectory(prefix="thingstorm-query-", ignore_cleanup_errors=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        told: dict[str, Any] = json.loads(path.read_text(), object_hook=_revive)
+        return told
+    return None
+
+
+def _revive(told: dict[str, Any]) -> Any:
+    return datetime.fromisoformat(told["$moment"]) if told.keys() == {"$moment"} else told
+
+
+def _flat(value: Any) -> Any:
+    return {"$moment": value.isoformat()} if isinstance(value, datetime) else str(value)
+
+
+def _limit(seconds: float) -> None:
+    """From here on the system refuses memory, processor time and long files."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    space = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    processor = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (processor, processor))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ANSWER, ANSWER))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _load(folder: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": f"{MEMORY // 2 >> 20}MB"})
+    for statement in ("SET TimeZone = 'UTC'", "SET max_temp_directory_size = '0B'"):
+        connection.execute(statement)
+    for name, definition in json.loads((folder / "tables.json").read_text()):
+        connection.execute(definition)
+        if (file := folder / f"{name}.arrow").exists():
+            with pa.ipc.open_stream(str(file)) as reader:
+                connection.register("_copied", reader.read_all())
+            quoted = '"' + name.replace('"', '""') + '"'
+            connection.execute(f"INSERT INTO {quoted} BY NAME SELECT * FROM _copied")  # noqa: S608 - a name of the catalogue, quoted
+            connection.unregister("_copied")
+            file.unlink()
+    for statement in SHUT:
+        connection.execute(statement)
+    return connection
+
+
+def main(folder: Path) -> None:
+    """The process: copies in, limits on, one statement, its answer out."""
+    os.nice(10)  # the writer goes first
+    connection = _load(folder)
+    ask = json.loads((folder / "ask.json").read_text())
+    _limit(ask["seconds"])
+    sys.stdout.write("!")
+    sys.stdout.close()
+    try:
+        rows = run_query(connection.cursor(), ask["sql"], ask["parameters"], known=())
+        told: dict[str, Any] = {"columns": rows.columns, "rows": rows.rows, "milliseconds": rows.milliseconds}
+    except ConfigError as error:
+        told = {"error": str(error), "fix": error.fix}
+    (folder / "answer.json").write_text(json.dumps(told, default=_flat))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
