@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from hypothesis import settings
 
 from analytics.detectors.process import keep
 
@@ -13,6 +14,11 @@ pytest_plugins = ["pytester"]
 def pytest_configure() -> None:
     """PyOD's import is seconds: one process of it serves every test of a worker."""
     keep()
+
+
+# an example's wall time says more about the machine than about the code; every test has its timeout
+settings.register_profile("thingstorm", deadline=None)
+settings.load_profile("thingstorm")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ ANSWER = 64 << 20
 """Bytes of an answer: RLIMIT_FSIZE of the process."""
 
 COPIED_ROWS = 200_000
-"""Rows of one collection: 80 MB of messages, copied in 0.2 s. More is refused, never cut."""
+"""Rows of one collection, copied before the statement runs. More is refused, never cut."""
 
 
 def copy_out(cursor: duckdb.DuckDBPyConnection, sql: str, folder: Path) -> None:
