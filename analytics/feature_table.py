@@ -120,7 +120,7 @@ DEVICE_FEATURES: tuple[Feature, ...] = (
         "decades",
         "how unlikely it is that a value stays the same this often, inside its range",
         scored=True,
-        floor=4.0,
+        floor=3.0,
     ),
     Feature(
         "visits",

@@ -41,7 +41,8 @@ def test_a_restored_model_scores_the_same(detector: str, tmp_path: Path) -> None
     found = load(tmp_path / "b.parquet")
     assert found.baseline == stored.baseline
     assert dict(found.anchors) == dict(stored.anchors)
-    assert found.configuration == {"detector": detector, "seed": 7}
+    assert found.configuration == stored.configuration
+    assert (found.configuration["detector"], found.configuration["seed"]) == (detector, 7)
 
     clock = ManualClock(START * SECOND)
     after = Model(clock=clock, detector=detector, train_until=None, rules=Rules())
