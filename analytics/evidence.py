@@ -113,9 +113,10 @@ def _rate(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> F
 
 
 def _louder(features: Mapping[str, float]) -> bool:
-    """Whether the device's own readings have become twice as many, what it sends on novel topics left out."""
+    """Whether its own readings have become twice as many as its peers' rise explains, novel topics left out."""
     own = max(features["expected_own"], 0.5)
-    return features["ratio_own"] - features["novel_messages"] / own >= 2.0
+    rise = max(features["ratio_peers"], 1.0)
+    return features["ratio_own"] - features["novel_messages"] / own >= 2.0 * rise
 
 
 def _novelty(features: Mapping[str, float], rules: EvidenceRules) -> str:

@@ -40,7 +40,7 @@ class EvidenceRules:
     """Ten readings in a row that stay the same where hardly one ever did."""
     cascade_devices: int = 4
     cascade_spread: float = 5.0
-    cascade_intervals: float = 3.5
+    cascade_intervals: float = 2.5
     """A cascade spreads: over some seconds, and over more than its devices' own rhythm explains."""
     join_seconds: float = 4.0
     """While devices join faster than this (or than twice their mean gap), nobody knows what it will be."""

@@ -212,7 +212,7 @@ async def test_a_restarted_model_learns_the_same_span_and_tells_nobody_twice() -
         before.clock.set(second.end)
         await before.loop.step()
     assert set(before.control.shut) == hostile
-    (open_before,) = before.loop.incidents
+    (open_before,) = (one for one in before.loop.incidents if one.kind == "attack")
     after = _Stage(view=before.view, train_until=None, train_seconds=15)
     after.control.shut = dict(before.control.shut)
     after.clock.set(seconds[44].end)
@@ -223,7 +223,7 @@ async def test_a_restarted_model_learns_the_same_span_and_tells_nobody_twice() -
         await _until(lambda: seconds[49].end in {one.at for one in after.loop.verdicts}, after.clock)
         assert after.loop.detector_in_use == before.loop.detector_in_use
     assert after.alerts.told == []
-    (resumed,) = after.loop.incidents
+    (resumed,) = (one for one in after.loop.incidents if one.kind == "attack")
     assert (resumed.incident_id, resumed.opened_at) == (open_before.incident_id, open_before.opened_at)
     assert {"quarantine", "alert"} <= {action.action for action in resumed.actions}
     (span,) = {(row["learn_from"], row["learn_until"]) for row in after.view.table("models")}

@@ -47,4 +47,5 @@ def test_low_and_slow_is_found_within_a_minute() -> None:
     fleet.botnet(30, 70, bad, factor=1.0, novel=0.2)
     outcome = play(fleet, 100, train=15)
     assert outcome.flagged(0) == fleet.names(bad)
-    assert outcome.seconds_to_attack(30) <= 40
+    # one word in 5 s from each of six, beginning one by one, is what a slow cascade looks like for most of that time
+    assert outcome.seconds_to_attack(30) <= 60
