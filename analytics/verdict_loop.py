@@ -138,14 +138,7 @@ class VerdictLoop:
         began = clock.now() if start is None else start
         self._reader = SecondReader(clock, start=began - began % SECOND)
         self._jobs_since = 0
-        self._jobs = ScheduledQuery(
-            JOBS_QUERY,
-            view,
-            clock,
-            every=JOBS_POLL,
-            parameters=lambda: {"since_ms": max(0, self._jobs_since - JOBS_OVERLAP_MS)},
-            push=self._take_jobs,
-        )
+        self._jobs = self._jobs_query(view, clock)
         self._judging = CapacityLimiter(1)
         self._fitting = CapacityLimiter(1)
         self._query = ScheduledQuery(
@@ -169,6 +162,16 @@ class VerdictLoop:
         self._last_progress: Nanoseconds = 0
         self._counters = dict.fromkeys(("ticks", "late", "skipped", "flagged"), 0)
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
+
+    def _jobs_query(self, view: View, clock: Clock) -> ScheduledQuery:
+        return ScheduledQuery(
+            JOBS_QUERY,
+            view,
+            clock,
+            every=JOBS_POLL,
+            parameters=lambda: {"since_ms": max(0, self._jobs_since - JOBS_OVERLAP_MS)},
+            push=self._take_jobs,
+        )
 
     @staticmethod
     def check(detector: str) -> None:
