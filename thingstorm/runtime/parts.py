@@ -11,10 +11,12 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from analytics.postgres.server import PostgresServer
 from analytics.response import ResponseRule
 from analytics.sync import Sync
 from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
+from analytics.view.kept import PostgresCatalogue
 from broker.embedded import BrokerSettings, EmbeddedBroker
 from broker.external import ExternalBroker, ExternalSettings
 from broker.rules_session import RulesSession
@@ -355,6 +357,14 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
 
 
+def make_postgres(config: Config, view: DuckDBView, *, host: str, token: str) -> PostgresServer | None:
+    """The port for clients of PostgreSQL, if there is to be one."""
+    port = config.api.postgres_port
+    if port is None:
+        return None
+    return PostgresServer(view=view, catalogue=PostgresCatalogue(view), host=host, port=port, token=token)
+
+
 def make_delivery(cloud: Cloud, trail: Trail, *, buffer: Path | None) -> DeliveryStream:
     """The template's delivery stream, with the buffering of the configuration."""
     pipeline, resources = cloud.config.pipeline, cloud.resources
@@ -477,6 +487,7 @@ __all__: Sequence[str] = (
     "make_delivery",
     "make_feeds",
     "make_pipeline",
+    "make_postgres",
     "make_routing",
     "make_rules_door",
     "make_workers",
