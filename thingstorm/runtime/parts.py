@@ -286,7 +286,8 @@ def make_routing(
 ) -> RoutingParts:
     """A router for each lane, and what keeps its rules up to date."""
     destinations = Destinations(enable_url=enable_url)
-    engine = Engine(rules, services=AwsServices(cloud.factory.client))
+    services = AwsServices(cloud.factory.client)
+    engine = Engine(rules, services=services)
     actions = _actions(cloud, archive, broker, destinations)
     iot = iot_apis(cloud.config, cloud.factory)
     source = RuleSource(
@@ -294,6 +295,7 @@ def make_routing(
         file_rules=rules,
         iot=iot.client("iot") if iot else None,
         check=actions.prepare,
+        services=services,
         clock=cloud.clock,
     )
     gates = _gates(cloud)
