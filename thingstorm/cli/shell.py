@@ -243,9 +243,8 @@ class Shell:
             raise ConfigError(".describe: of which collection?", fix=".tables lists them")
         told = self.answers.describe(name)
         indexed = set(told.get("indexes", ()))
-        rows = [
-            (column, kind, "yes" if column in indexed else "") for column, kind in told["columns"].items()
-        ]
+        columns = {"_id": "VARCHAR", **told["columns"]}
+        rows = [(column, kind, "yes" if column in indexed else "") for column, kind in columns.items()]
         print_rows(("column", "type", "indexed"), rows, self.form)
         if self.form == "table" and "rows" in told:
             typer.echo(f"{told['rows']} rows; event time {told['event_time']['column']}")
