@@ -89,11 +89,16 @@ class PipelineConfig(_Section):
 
 
 class ViewConfig(_Section):
-    """The SQL view. Without a path it lives in memory and ends with the stack."""
+    """The SQL view. Without a path it lives in memory and ends with the stack.
+
+    With `hot_seconds` older telemetry leaves the view's file and is read from the archive's objects, under the same
+    name; at least 20 minutes, because a delivery stream holds records back for as much as 15.
+    """
 
     backend: str = "duckdb"
     path: Path | None = None
     memory_limit: str = "2GB"
+    hot_seconds: Annotated[float, Field(ge=1_200)] | None = None
 
 
 class ModelConfig(_Section):

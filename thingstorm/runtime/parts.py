@@ -343,7 +343,12 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
+    view = make_view(
+        config.view.path,
+        memory_limit=config.view.memory_limit,
+        archive=cloud.archive(),
+        hot_seconds=config.view.hot_seconds,
+    )
     trail = Trail()
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
