@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from analytics.api import create_app
+from analytics.api_alerts import add_alerts
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
 from broker.embedded import EmbeddedBroker
@@ -107,7 +108,12 @@ def _build(
         broker=broker,
         enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
     )
-    analytics = make_analytics(cloud, control=broker, emit=emit)
+    analytics = make_analytics(
+        cloud,
+        control=broker,
+        emit=emit,
+        base=lambda: f"http://{api.host}:{api.port}",
+    )
     services: list[Service] = []
 
     def health() -> list[Health]:
@@ -115,12 +121,13 @@ def _build(
 
     app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
     add_model_state(app, analytics.model)
+    add_alerts(app, analytics.alerts)
     add_health(app, health, stage="stack")
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
     add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
-    services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
+    services += [*analytics.followers, *pipeline.services, analytics.alerts, analytics.model, api, broker]
     emulator = emulators[0] if emulators else None
     return Stack(cloud, broker, pipeline, analytics, api, health, endpoint, emulator), services
