@@ -214,7 +214,7 @@ def test_clients_that_know_nothing_of_the_stack_find_its_aws_services(stack: Sta
 
 
 def test_the_addresses_are_those_of_the_running_parts(stack: Stack) -> None:
-    assert {"mqtt", "mqtts", "websocket", "aws", "api", "page"} <= set(stack.addresses)
+    assert {"mqtt", "mqtts", "websocket", "aws", "api", "page", "postgres"} <= set(stack.addresses)
     with urllib.request.urlopen(f"{stack.addresses['api']}/healthz", timeout=5) as answer:
         assert answer.status == 200
     host, _, port = stack.addresses["mqtt"].partition(":")

@@ -14,6 +14,8 @@ from analytics.api import create_app
 from analytics.api_alerts import add_alerts
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
+from analytics.api_token import check_open
+from analytics.postgres.server import PostgresServer
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
@@ -35,6 +37,7 @@ from thingstorm.runtime.parts import (
     make_analytics,
     make_broker,
     make_pipeline,
+    make_postgres,
     streams,
 )
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
@@ -50,6 +53,7 @@ class Stack:
     pipeline: PipelineParts
     analytics: AnalyticsParts
     api: ApiServer
+    postgres: PostgresServer | None
     health: Callable[[], list[Health]]
     endpoint: str
     emulator: Emulator | None = None
@@ -67,6 +71,8 @@ class Stack:
             told["mqtts"] = f"{broker.host}:{broker.tls_port}"
         if broker.websocket_port is not None:
             told["websocket"] = f"ws://{broker.host}:{broker.websocket_port}/mqtt"
+        if self.postgres is not None:
+            told["postgres"] = f"{self.postgres.host}:{self.postgres.port}"
         return {**told, "aws": self.endpoint, "api": page, "page": f"{page}/docs"}
 
 
@@ -74,6 +80,7 @@ class Stack:
 async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> AsyncIterator[Stack]:
     """The stack, ready. Raises ConfigError before anything starts, BackendError when a part fails."""
     check_names(config)
+    check_open(config.api.host, config.api.token, setting="api.token")
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
     emulators = [Emulator(port=config.aws.port)] if config.aws.backend == "embedded" else []
     async with supervise(emulators, drain_seconds=config.drain_seconds):
@@ -119,7 +126,9 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    app = create_app(
+        view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
+    )
     add_model_state(app, analytics.model)
     add_alerts(app, analytics.alerts)
     add_health(app, health, stage="stack")
@@ -128,6 +137,16 @@ def _build(
     add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
-    services += [*analytics.followers, *pipeline.services, analytics.alerts, analytics.model, api, broker]
+    postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
+    doors = [postgres] if postgres is not None else []
+    services += [
+        *analytics.followers,
+        *pipeline.services,
+        analytics.alerts,
+        analytics.model,
+        api,
+        *doors,
+        broker,
+    ]
     emulator = emulators[0] if emulators else None
-    return Stack(cloud, broker, pipeline, analytics, api, health, endpoint, emulator), services
+    return Stack(cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator), services
