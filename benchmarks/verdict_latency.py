@@ -105,11 +105,13 @@ def play(name: str, case: Case, seed: int) -> dict[str, Any]:
 def main() -> int:
     """A line a run, then a line a kind; 1 if a limit is passed or something is not found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=[*CASES, []], default=list(CASES))
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--seeds", default="301,302,303")
     asked = parser.parse_args()
+    if unknown := set(asked.kinds) - CASES.keys():
+        parser.error(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     late = 0
-    for name in asked.kinds:
+    for name in asked.kinds or CASES:
         case = CASES[name]
         runs = [play(name, case, int(seed)) for seed in asked.seeds.split(",")]
         verdicts = [run["detect_seconds"] for run in runs]
