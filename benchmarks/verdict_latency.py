@@ -45,7 +45,7 @@ CASES = {
 
 
 def scenario(name: str, case: Case, seed: int) -> dict[str, Any]:
-    """A fleet of 80 meters, the attack at 28 s; with overload 200 devices in a crowd from 24 s on."""
+    """A fleet of 80 meters, the attack at 28 s; with overload 200 devices in a crowd from 24 s to 40 s."""
     count = 200 if case.overload else 80
     attack = {
         "id": "attack",
@@ -58,7 +58,7 @@ def scenario(name: str, case: Case, seed: int) -> dict[str, Any]:
     crowd = {
         "id": "crowd",
         "at": "24s",
-        "for": "22s",
+        "for": "16s",
         "kind": "benign.sampling_change",
         "targets": {"group": "meter"},
         "with": {"rate_factor": SENT_AT_OVERLOAD / count},
@@ -79,7 +79,7 @@ def scenario(name: str, case: Case, seed: int) -> dict[str, Any]:
                 "topic": "dt/meter/{device}/telemetry",
                 "qos": 1,
                 "every": {"dist": "lognormal", "mean": "1s", "jitter": "20%"},
-                "payload": {"power_w": {"walk": {"start": 400, "step": 15}}, "fw": {"const": "1.4.2"}},
+                "payload": {"power_w": {"walk": {"start": 400, "step": 15, "min": 0, "max": 1000}}, "fw": {"const": "1.4.2"}},
             }
         ],
         "train": {"until": "20s"},
