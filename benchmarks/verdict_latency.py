@@ -79,7 +79,10 @@ def scenario(name: str, case: Case, seed: int) -> dict[str, Any]:
                 "topic": "dt/meter/{device}/telemetry",
                 "qos": 1,
                 "every": {"dist": "lognormal", "mean": "1s", "jitter": "20%"},
-                "payload": {"power_w": {"walk": {"start": 400, "step": 15, "min": 0, "max": 1000}}, "fw": {"const": "1.4.2"}},
+                "payload": {
+                    "power_w": {"walk": {"start": 400, "step": 15, "min": 0, "max": 1000}},
+                    "fw": {"const": "1.4.2"},
+                },
             }
         ],
         "train": {"until": "20s"},
