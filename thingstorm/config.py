@@ -118,10 +118,15 @@ class ModelConfig(_Section):
 
 
 class ApiConfig(_Section):
-    """The HTTP API."""
+    """The HTTP API, and the port for clients of PostgreSQL (`postgres_port`; none: it is closed).
+
+    With a `token` each request needs it, as `Authorization: Bearer` or as a password; beyond loopback one must be set.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    token: str = ""
+    postgres_port: Port | None = 5433
 
 
 class StagesConfig(_Section):

@@ -13,6 +13,8 @@ from anyio import to_thread
 from analytics.api import create_app
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
+from analytics.api_token import check_open
+from analytics.postgres.server import PostgresServer
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
@@ -34,6 +36,7 @@ from thingstorm.runtime.parts import (
     make_analytics,
     make_broker,
     make_pipeline,
+    make_postgres,
     streams,
 )
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
@@ -49,6 +52,7 @@ class Stack:
     pipeline: PipelineParts
     analytics: AnalyticsParts
     api: ApiServer
+    postgres: PostgresServer | None
     health: Callable[[], list[Health]]
     endpoint: str
     emulator: Emulator | None = None
@@ -66,6 +70,8 @@ class Stack:
             told["mqtts"] = f"{broker.host}:{broker.tls_port}"
         if broker.websocket_port is not None:
             told["websocket"] = f"ws://{broker.host}:{broker.websocket_port}/mqtt"
+        if self.postgres is not None:
+            told["postgres"] = f"{self.postgres.host}:{self.postgres.port}"
         return {**told, "aws": self.endpoint, "api": page, "page": f"{page}/docs"}
 
 
@@ -73,6 +79,7 @@ class Stack:
 async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> AsyncIterator[Stack]:
     """The stack, ready. Raises ConfigError before anything starts, BackendError when a part fails."""
     check_names(config)
+    check_open(config.api.host, config.api.token, setting="api.token")
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
     emulators = [Emulator(port=config.aws.port)] if config.aws.backend == "embedded" else []
     async with supervise(emulators, drain_seconds=config.drain_seconds):
@@ -113,7 +120,9 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    app = create_app(
+        view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
+    )
     add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
@@ -121,6 +130,8 @@ def _build(
     add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     api = ApiServer(app, host=config.api.host, port=config.api.port)
-    services += [*analytics.followers, *pipeline.services, analytics.model, api, broker]
+    postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
+    doors = [postgres] if postgres is not None else []
+    services += [*analytics.followers, *pipeline.services, analytics.model, api, *doors, broker]
     emulator = emulators[0] if emulators else None
-    return Stack(cloud, broker, pipeline, analytics, api, health, endpoint, emulator), services
+    return Stack(cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator), services

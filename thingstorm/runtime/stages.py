@@ -21,6 +21,7 @@ from fastapi.responses import JSONResponse
 from analytics.api import create_app, explain
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
+from analytics.api_token import is_loopback
 from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
@@ -57,6 +58,7 @@ from thingstorm.runtime.parts import (
     make_broker,
     make_delivery,
     make_feeds,
+    make_postgres,
     make_routing,
     make_rules_door,
     make_workers,
@@ -287,13 +289,26 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
     parts = make_analytics(cloud, control=control, emit=feed.emit)
-    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
+    token = _api_token(config)
+    app = create_app(
+        view=parts.view,
+        devices=control,
+        desk=parts.model.desk,
+        tokens=[token, config.stages.token] if token else [],
+    )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     others = from_stage(config.stages.pipeline, config.stages.token)
     add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     add_capabilities(app, backend=config.aws.backend)
-    yield Parts([*parts.followers, control, parts.model], app)
+    postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
+    doors = [postgres] if postgres is not None else []
+    yield Parts([*parts.followers, control, parts.model, *doors], app)
+
+
+def _api_token(config: Config) -> str:
+    """What people give to analytics: `api.token`, or beyond loopback the stages' own; the stages give theirs."""
+    return config.api.token or ("" if is_loopback(config.stages.host) else config.stages.token)
 
 
 @asynccontextmanager
