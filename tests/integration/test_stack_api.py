@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import psutil
+import psycopg
 import pytest
 from alert_samples import Receiver
 from typer.testing import CliRunner
@@ -178,6 +179,17 @@ def test_a_dead_letter_is_listed_shown_and_put_back(stack: Stack, unique: str) -
     assert messages_of(stack, unique) == 1
     assert asked(stack, "dlq", "list", "--format", "json") == (0, [])
     assert asked(stack, "dlq", "redrive") == (0, "0 messages are back in the queue\n")
+
+
+def test_the_shell_reads_standard_input_and_the_postgresql_port_answers(stack: Stack) -> None:
+    lines = ".tables\n.format json\nSELECT count(*) >= 0\n  AS counted FROM telemetry;\n.run fleet_overview\n.describe devices"
+    done = CliRunner().invoke(app, ["sql", "--api", stack.addresses["api"]], input=lines)
+    assert done.exit_code == 0, done.output
+    for piece in ("telemetry", '[{"counted": true}]', '"column": "_id"'):
+        assert piece in done.output
+    host, port = stack.addresses["postgres"].split(":")
+    with psycopg.connect(host=host, port=int(port), user="me", dbname="any") as connection:
+        assert connection.execute("SELECT count(*) >= 0 FROM telemetry").fetchone() == (True,)
 
 
 def test_a_scenario_is_played_against_this_stack(stack: Stack, tmp_path: Path) -> None:
