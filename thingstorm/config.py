@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from contracts.errors import ConfigError
+from thingstorm.config_alerts import AlertsConfig, LogsConfig
 
 DEFAULT_FILE = Path("thingstorm.toml")
 
@@ -171,6 +172,8 @@ class Config(BaseSettings):
     model: ModelConfig = ModelConfig()
     api: ApiConfig = ApiConfig()
     stages: StagesConfig = StagesConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    logs: LogsConfig = LogsConfig()
     drain_seconds: Seconds = 5.0
 
     @classmethod
