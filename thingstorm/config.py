@@ -118,10 +118,19 @@ class ModelConfig(_Section):
 
 
 class ApiConfig(_Section):
-    """The HTTP API."""
+    """The HTTP API and the page, on one port.
+
+    On loopback nobody logs in. Elsewhere one needs the `token`, or a name of the `users` file (`thingstorm users add`).
+    `published` is the address at which others reach the port where that is not `host`, as with a container: the rules
+    go by it. `origins` are pages of yours that may use the API from a browser (`https://desk.example`).
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    token: str = ""
+    users: Path | None = None
+    published: str = ""
+    origins: tuple[str, ...] = ()
 
 
 class StagesConfig(_Section):

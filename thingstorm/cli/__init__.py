@@ -26,6 +26,7 @@ from thingstorm.cli import (
     serve,
     shrink,
     up,
+    users,
     view,
 )
 
@@ -53,6 +54,7 @@ for module in (
     follow,
     announce,
     rules,
+    users,
     bench,
 ):
     module.register(app)

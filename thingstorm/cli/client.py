@@ -23,9 +23,13 @@ def call(method: str, path: str, *, url: str | None, body: Any = None, query: An
     import httpx
 
     base = url or default_url()
+    token = load_config().api.token
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     try:
-        answer = httpx.request(method, f"{base}{path}", json=body, params=query, timeout=timeout)
+        answer = httpx.request(
+            method, f"{base}{path}", json=body, params=query, headers=headers, timeout=timeout
+        )
     except httpx.HTTPError as error:
         raise NotReady(
             f"no running stack answers at {base} ({error})",
