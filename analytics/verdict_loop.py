@@ -154,6 +154,7 @@ class VerdictLoop:
         self._tasks: TaskGroup | None = None
         self._prepared = False
         self._fit_started = False
+        self._closed = False
         self._span_written = False
         self._epoch = 0  # of what is learnt: a fit of an earlier one is of no use
         self._judge_from: Nanoseconds = 0
@@ -244,16 +245,18 @@ class VerdictLoop:
         return (self._query.pace, self._jobs.pace)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        try:
-            async with anyio.create_task_group() as self._tasks:
+        async with anyio.create_task_group() as self._tasks:
+            try:
                 self._resume(await recall(self._view))
                 self._state = "ready"
                 task_status.started()
                 self._tasks.start_soon(self._jobs.run, self._draining)
                 await self._query.run(self._draining)
                 await anyio.sleep_forever()
-        finally:
-            self._model.close()
+            finally:
+                # within the group: a thread may wait for an import or a fit, which ends with its process
+                self._closed = True
+                self._model.close()
 
     async def drain(self) -> None:
         """Judge every second that is complete in the view, then return."""
@@ -410,6 +413,10 @@ class VerdictLoop:
             detector = await to_thread.run_sync(self._model.fit, limiter=self._fitting)
         except NotReady:
             return  # something else is being learnt meanwhile
+        except BackendError:
+            if self._closed:
+                return
+            raise
         if epoch != self._epoch:
             return
         self._model.fitted(detector)

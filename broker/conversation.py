@@ -8,6 +8,7 @@ from typing import Protocol
 from contracts.messages import SECOND, Nanoseconds, PublishProperties
 
 from . import packets, properties
+from .admission import ConnectRequest, Refused
 from .codes import (
     ALIAS_INVALID,
     CONNACK_3,
@@ -24,7 +25,7 @@ from .codes import (
     DisconnectReason,
 )
 from .fanout import Route
-from .gateway import Close, ConnectRequest, Gateway, Refused
+from .gateway import Close, Gateway
 from .identity import Identity
 from .limits import TokenBucket
 from .packets import CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, V3, V5, Connect, Will

@@ -9,15 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contracts.errors import ConfigError
 from contracts.messages import SECOND, Message, Nanoseconds, PublishProperties
 
+from .admission import Admission, ConnectRequest, Refused
 from .codes import (
-    BAD_AUTHENTICATION_METHOD,
-    BAD_USER_NAME,
     FAILURE,
     FILTER_INVALID,
-    ID_NOT_VALID,
     IDENTIFIERS_NOT_SUPPORTED,
     NO_SUBSCRIPTION_EXISTED,
     NOT_AUTHORIZED,
@@ -25,7 +22,6 @@ from .codes import (
     QOS_NOT_SUPPORTED,
     QUOTA_EXCEEDED,
     RATE_EXCEEDED,
-    SERVER_BUSY,
     SUCCESS,
     TOPIC_INVALID,
     DisconnectReason,
@@ -33,7 +29,7 @@ from .codes import (
 from .fanout import MAX_INBOX, Accept, Fanout, Publisher, Route
 from .identity import Identity
 from .lifecycle import job_of
-from .limits import Limits, TokenBucket
+from .limits import Limits
 from .metrics import Metrics
 from .packets import V3, Connect, Filter, Subscribe, Will
 from .policy import Permissions, Policy
@@ -85,28 +81,11 @@ class Connection(Publisher, Link, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectRequest:
-    """A CONNECT, who authenticated (None: nobody), and where it came from."""
-
-    packet: Connect
-    identity: Identity | None
-    source_ip: str
-
-
-@dataclass(frozen=True, slots=True)
 class Connected:
     """The connect is accepted; `resumed`: the client finds its session as it left it."""
 
     session: Session
     resumed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The connect is refused with this reason code of MQTT 5."""
-
-    code: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +129,7 @@ class Gateway:
         self._sessions = Sessions(limits=limits, tree=self.tree, counters=self.counters)
         self._live: dict[str, Connection] = {}
         self._wills: dict[str, _DueWill] = {}
-        self._own_policies: dict[str, Policy] = {}
-        self._quarantined: set[str] = set()
-        self._connects = TokenBucket(limits.connects_per_second, 0)
+        self._admission = Admission(limits)
         self._writing: list[Connection] = []
         self.unfinished: dict[Connection, Nanoseconds] = {}
         """Connections that have not sent their CONNECT yet, and since when; each takes itself out."""
@@ -163,7 +140,7 @@ class Gateway:
         return len(self._live)
 
     def quarantined(self) -> frozenset[str]:
-        return frozenset(self._quarantined)
+        return frozenset(self._admission.quarantined)
 
     def principals(self) -> set[str]:
         """Whose connections are live."""
@@ -184,7 +161,8 @@ class Gateway:
         client_id = request.packet.client_id or self._assigned_id(request.packet, now)
         counts = self.metrics.of(client_id)
         counts.num_connection_attempts += 1
-        decided = self._decide(client_id, request, now)
+        others = len(self._live) - (client_id in self._live)
+        decided = self._admission.decide(client_id, request, now, others=others)
         if isinstance(decided, Refused):
             if decided.code == NOT_AUTHORIZED and request.identity is not None:
                 counts.num_authorization_failures += 1
@@ -343,28 +321,21 @@ class Gateway:
 
     def quarantine(self, client_id: str, reason: str, now: Nanoseconds) -> None:
         """Refuse the client id from now on, then close its connection; its will is not published, its session ends."""
-        if client_id not in self._quarantined:
-            self._quarantined.add(client_id)
+        if client_id not in self._admission.quarantined:
+            self._admission.quarantined.add(client_id)
             self._reporter.tell("quarantined", client_id, now, reason=reason)
         self._wills.pop(client_id, None)
         self.close_connection(client_id, now, clean_session=True, prevent_will=True)
 
     def release(self, client_id: str, now: Nanoseconds) -> None:
         """Let the client id come back."""
-        if client_id in self._quarantined:
-            self._quarantined.remove(client_id)
+        if client_id in self._admission.quarantined:
+            self._admission.quarantined.remove(client_id)
             self._reporter.tell("released", client_id, now, reason="released")
 
     def create(self, client_id: str, policy: Policy | None) -> None:
         """Register a device, with a policy of its own or the gateway's. Raises ConfigError for an impossible id."""
-        if fault := self._id_fault(client_id):
-            raise ConfigError(
-                f"device id '{client_id[:200]}': {fault}",
-                fix=f"choose 1 to {self.limits.client_id_bytes} bytes that do not begin with $",
-            )
-        self._own_policies.pop(client_id, None)
-        if policy is not None:
-            self._own_policies[client_id] = policy
+        self._admission.create(client_id, policy)
 
     def identify(self, identity: Identity, now: Nanoseconds) -> None:
         """What the registry says of a principal has changed: its connections follow it at once, or end."""
@@ -372,7 +343,7 @@ class Gateway:
             session = connection.session
             if session is None or session.principal != identity.principal.principal_id:
                 continue
-            session.permissions = self._bind(identity, client_id, session.source_ip)
+            session.permissions = self._admission.bind(identity, client_id, session.source_ip)
             self.tree.generation += 1
             may = session.permissions.allows("iot:Connect", f"client/{client_id}")
             if not (identity.principal.active and may):
@@ -477,48 +448,6 @@ class Gateway:
             return Close("FORBIDDEN_ACCESS", f"may not retain on {route.topic}", NOT_AUTHORIZED)
         return None
 
-    def _decide(self, client_id: str, request: ConnectRequest, now: Nanoseconds) -> Permissions | Refused:
-        """What the client may do once it is connected, or why it may not connect."""
-        identity = request.identity
-        if (unfit := self._unfit(client_id, request.packet)) is not None:
-            return unfit
-        if identity is None or not identity.principal.active:
-            return Refused(
-                NOT_AUTHORIZED, "the certificate is not active" if identity else "nobody authenticated"
-            )
-        if client_id in self._quarantined:
-            return Refused(NOT_AUTHORIZED, "in quarantine")
-        permissions = self._bind(identity, client_id, request.source_ip)
-        if not permissions.allows("iot:Connect", f"client/{client_id}"):
-            return Refused(NOT_AUTHORIZED, "the policy does not allow it")
-        return self._overload(client_id, now) or permissions
-
-    def _unfit(self, client_id: str, packet: Connect) -> Refused | None:
-        """What is wrong with a CONNECT whoever sends it."""
-        if "authentication_method" in packet.properties:
-            return Refused(BAD_AUTHENTICATION_METHOD, "no such authentication")
-        if fault := self._id_fault(client_id):
-            return Refused(ID_NOT_VALID, fault)
-        if packet.password is not None and not self.limits.any_password:
-            return Refused(BAD_USER_NAME, "nobody has this password")
-        return None
-
-    def _overload(self, client_id: str, now: Nanoseconds) -> Refused | None:
-        if not self._connects.take(now):
-            return Refused(RATE_EXCEEDED, "over the connect rate")
-        if len(self._live) >= self.limits.connections and client_id not in self._live:
-            return Refused(SERVER_BUSY, "too many connections")
-        return None
-
-    def _bind(self, identity: Identity, client_id: str, source_ip: str) -> Permissions:
-        own = self._own_policies.get(client_id) if identity.local else None
-        return identity.bind(client_id=client_id, source_ip=source_ip, own=own)
-
-    def _id_fault(self, client_id: str) -> str:
-        size = len(client_id.encode("utf-8", "surrogatepass"))
-        impossible = not client_id or client_id.startswith("$") or size > self.limits.client_id_bytes
-        return "client id is empty, reserved or too long" if impossible else ""
-
     def _assigned_id(self, packet: Connect, now: Nanoseconds) -> str:
         """A client of MQTT 5 may leave its id to the server; empty where that is not possible."""
         if packet.level == V3 and not (self.limits.empty_client_id and packet.clean_start):
@@ -587,7 +516,7 @@ class Gateway:
     def _publish_will(self, session: Session, will: Will, now: Nanoseconds) -> None:
         route = self.route(session, will.topic)
         forbidden = self._publish_fault(route, will.payload, will.qos, retain=will.retain)
-        if session.client_id in self._quarantined or forbidden:
+        if session.client_id in self._admission.quarantined or forbidden:
             self.counters["refused"] += 1
             return
         counts = self.metrics.of(session.client_id)

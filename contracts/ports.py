@@ -156,11 +156,12 @@ class AlertSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The result of a query: column names, rows of plain Python values, and how long the engine took."""
+    """The result of a query: column names, rows of plain Python values, how long the engine took, the columns' SQL types."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     milliseconds: float = 0.0
+    types: tuple[str, ...] = ()
 
     def dicts(self) -> list[dict[str, Any]]:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]

@@ -41,6 +41,7 @@ class StageProcesses:
             "THINGSTORM__BROKER__TLS_PORT": "0",
             "THINGSTORM__BROKER__WEBSOCKET_PORT": "0",
             "THINGSTORM__PIPELINE__ARCHIVE_SECONDS": "2",
+            "THINGSTORM__API__POSTGRES_PORT": "0",
             **{f"THINGSTORM__STAGES__{stage.upper()}": self.urls[stage] for stage in (*STAGES, "simulator")},
             **settings,
         }

@@ -118,9 +118,10 @@ class ModelConfig(_Section):
 
 
 class ApiConfig(_Section):
-    """The HTTP API and the page, on one port.
+    """The HTTP API and the page on one port, and the port for clients of PostgreSQL (`postgres_port`; none: it is closed).
 
-    On loopback nobody logs in. Elsewhere one needs the `token`, or a name of the `users` file (`thingstorm users add`).
+    On loopback nobody logs in. Beyond it, or with a `token`, each request needs that, as `Authorization: Bearer` or as a
+    password, or on HTTP a name of the `users` file (`thingstorm users add`).
     `published` is the address at which others reach the port where that is not `host`, as with a container: the rules
     go by it. `origins` are pages of yours that may use the API from a browser (`https://desk.example`).
     """
@@ -131,6 +132,7 @@ class ApiConfig(_Section):
     users: Path | None = None
     published: str = ""
     origins: tuple[str, ...] = ()
+    postgres_port: Port | None = 5433
 
 
 class StagesConfig(_Section):

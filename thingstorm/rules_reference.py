@@ -28,7 +28,7 @@ thingstorm rules lint
 ```
 
 `thingstorm rules test FILE` runs a file of examples, `thingstorm rules lint FILE` says what AWS would refuse, do
-otherwise or bill. `thingstorm doctor` prints what the configured backend can do.
+otherwise or bill (without FILE: of the rules that `thingstorm deploy` makes). `thingstorm doctor` prints what the configured backend can do.
 """
 
 _GRAMMAR: Final = """## Language

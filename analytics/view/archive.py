@@ -59,7 +59,7 @@ class Mirror:
     def open(self) -> None:
         """Make the folder, with an empty file: DuckDB reads no empty folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.folder / "none.parquet", [])
+        _write(self.folder / "none.parquet", _SCHEMA.empty_table())
 
     def close(self) -> None:
         if self._own:
@@ -98,7 +98,7 @@ class Mirror:
         except ConfigError as error:
             self.unreadable[key] = error.what
             return
-        await to_thread.run_sync(_write, path, [_row(key, record) for record in records])
+        await to_thread.run_sync(lambda: _write(path, _table(key, records)))
         self.objects += 1
 
 
@@ -106,13 +106,14 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:40] + ".parquet"
 
 
-def _row(key: str, record: Mapping[str, Json]) -> Mapping[str, Json]:
-    row = _COLUMNS.row({**record, "object": key}, identity="", sequence=0, at=datetime.now(tz=UTC))
-    return {name: row[name] for name in _SCHEMA.names}
+def _table(key: str, records: Sequence[Mapping[str, Json]]) -> pa.Table:
+    items = {str(line): {**record, "object": key} for line, record in enumerate(records)}
+    columns = _COLUMNS.columns_of(items, sequences=[0] * len(items), at=datetime.now(tz=UTC))
+    return _COLUMNS.table(columns).select(_SCHEMA.names)
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
+def _write(path: Path, table: pa.Table) -> None:
     """Whole or not at all."""
     half = path.with_suffix(".half")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), half, compression="zstd")
+    pq.write_table(table, half, compression="zstd")
     half.rename(path)

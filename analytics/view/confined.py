@@ -8,23 +8,27 @@ import json
 import math
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import anyio
 import duckdb
 import pyarrow as pa
+from anyio import to_thread
+from anyio.abc import Process
 
 from contracts.errors import ConfigError
 from contracts.messages import Json
 from contracts.ports import Rows
 
+from .carried import pack, unpack
 from .reading import gate, run_query
 from .storage import SHUT
 
@@ -76,13 +80,14 @@ def _copy(cursor: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
             stream.write_batch(batch)
 
 
-def run_confined(
+async def run_confined(
     sql: str, parameters: Mapping[str, Json], folder: Path, *, why: str, seconds: float = SECONDS
 ) -> Rows:
-    """Run it in a process of its own on what `copy_out` wrote. Raises ConfigError."""
+    """Run it in a process of its own on what `copy_out` wrote; a cancelled one is killed. Raises ConfigError."""
     ask = {"sql": sql, "parameters": dict(parameters), "seconds": seconds}
-    (folder / "ask.json").write_text(json.dumps(ask))
-    told = _read(folder / "answer.json") if _ran(folder, seconds) else None
+    (folder / "ask.json").write_text(pack(ask))
+    ran = await _ran(folder, seconds)
+    told = await to_thread.run_sync(_read, folder / "answer.json") if ran else None
     if told is None:
         raise ConfigError(
             f"stopped at {seconds:.0f} s or {MEMORY >> 20} MiB, the limits of a statement with {why}",
@@ -90,29 +95,37 @@ def run_confined(
         )
     if "error" in told:
         raise ConfigError(told["error"], fix=told["fix"])
-    return Rows(tuple(told["columns"]), tuple(map(tuple, told["rows"])), told["milliseconds"])
+    return Rows(
+        tuple(told["columns"]), tuple(map(tuple, told["rows"])), told["milliseconds"], tuple(told["types"])
+    )
 
 
-def _ran(folder: Path, seconds: float) -> bool:
+async def _ran(folder: Path, seconds: float) -> bool:
     """Whether the process came to its end by itself and in time."""
-    child = subprocess.Popen(  # noqa: S603 - ourselves, on a folder of ours
+    process = await anyio.open_process(
         [sys.executable, "-m", "analytics.view.confined", str(folder)],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    late = threading.Timer(START_SECONDS, child.kill)
-    late.start()
     try:
-        if child.stdout is not None:
-            child.stdout.read(1)  # its copies are loaded, or it has ended
-        return child.wait(2 * seconds) == 0
-    except subprocess.TimeoutExpired:
+        with anyio.move_on_after(START_SECONDS), suppress(anyio.EndOfStream):
+            if process.stdout is not None:
+                await process.stdout.receive(1)  # its copies are loaded, or it has ended
+        with anyio.move_on_after(2 * seconds):
+            return await process.wait() == 0
         return False
     finally:
-        late.cancel()
-        child.kill()
-        child.communicate()
+        await end(process)
+
+
+async def end(process: Process) -> None:
+    """Kill it unless it has ended, and wait until it has."""
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                # not `process.kill()`: that looks whether it has ended, and then the event loop cannot
+                os.kill(process.pid, signal.SIGKILL)
+        await process.aclose()
 
 
 def a_folder() -> tempfile.TemporaryDirectory[str]:
@@ -122,24 +135,21 @@ def a_folder() -> tempfile.TemporaryDirectory[str]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     with suppress(ValueError):
-        told: dict[str, Any] = json.loads(path.read_text(), object_hook=_revive)
+        told: dict[str, Any] = unpack(path.read_text())
         return told
     return None
 
 
-def _revive(told: dict[str, Any]) -> Any:
-    return datetime.fromisoformat(told["$moment"]) if told.keys() == {"$moment"} else told
-
-
-def _flat(value: Any) -> Any:
-    return {"$moment": value.isoformat()} if isinstance(value, datetime) else str(value)
-
-
-def _limit(seconds: float) -> None:
-    """From here on the system refuses memory, processor time and long files."""
+def limit_memory() -> None:
+    """From here on the system refuses this process memory beyond what it has and `MEMORY`."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     space = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
+
+
+def _limit(seconds: float) -> None:
+    """Memory, processor time and long files."""
+    limit_memory()
     used = resource.getrusage(resource.RUSAGE_SELF)
     processor = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (processor, processor))
@@ -149,7 +159,7 @@ def _limit(seconds: float) -> None:
 
 def _load(folder: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": f"{MEMORY // 2 >> 20}MB"})
-    for statement in ("SET TimeZone = 'UTC'", "SET max_temp_directory_size = '0B'"):
+    for statement in ("SET TimeZone = 'UTC'", "SET temp_directory = ''"):
         connection.execute(statement)
     for name, definition in json.loads((folder / "tables.json").read_text()):
         connection.execute(definition)
@@ -169,16 +179,16 @@ def main(folder: Path) -> None:
     """The process: copies in, limits on, one statement, its answer out."""
     os.nice(10)  # the writer goes first
     connection = _load(folder)
-    ask = json.loads((folder / "ask.json").read_text())
+    ask = unpack((folder / "ask.json").read_text())
     _limit(ask["seconds"])
     sys.stdout.write("!")
     sys.stdout.close()
     try:
         rows = run_query(connection.cursor(), ask["sql"], ask["parameters"], known=())
-        told: dict[str, Any] = {"columns": rows.columns, "rows": rows.rows, "milliseconds": rows.milliseconds}
+        told = asdict(rows)
     except ConfigError as error:
         told = {"error": str(error), "fix": error.fix}
-    (folder / "answer.json").write_text(json.dumps(told, default=_flat))
+    (folder / "answer.json").write_text(pack(told))
 
 
 if __name__ == "__main__":

@@ -134,14 +134,11 @@ class DuckDBView:
             verdict = await to_thread.run_sync(judge, sql, given, limiter=self._judging)
         if verdict.calm:
             return await self.query(sql, given)
-        with a_folder() as folder:
-            place = Path(folder)
-            await self._read(lambda cursor: copy_out(cursor, sql, place))
-            return await to_thread.run_sync(
-                lambda: run_confined(sql, given, place, why=verdict.why, seconds=self._confined_seconds),
-                limiter=self._confining,
-                abandon_on_cancel=False,
-            )
+        async with self._confining:
+            with a_folder() as folder:
+                place = Path(folder)
+                await self._read(lambda cursor: copy_out(cursor, sql, place))
+                return await run_confined(sql, given, place, why=verdict.why, seconds=self._confined_seconds)
 
     async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
         """Run a read-only statement and say how it read each table. Raises ConfigError."""

@@ -18,6 +18,10 @@ from .storage import first_line
 MAX_ROWS = 10_000
 """Rows of one answer at most; a person reads tens, a program should aggregate in SQL."""
 
+MAX_BYTES = 32 << 20
+"""Of the texts in one answer. Rows come `FETCHED` at a time, so that it is seen before all of them are here."""
+
+FETCHED = 500
 MAX_STATEMENT = 100_000
 
 _COLUMN_OF_FILTER = re.compile(r'"?([A-Za-z_]\w*)"?\s*(?:=|<|>|IN\b|BETWEEN\b)')
@@ -32,15 +36,32 @@ def run_query(
         gate(cursor, sql)
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         result = cursor.execute(sql, parameters or None)
-        columns = tuple(str(column[0]) for column in result.description or ())
-        rows = result.fetchmany(MAX_ROWS + 1)
+        told = result.description or ()
+        rows = _bounded(result)
     except duckdb.Error as error:
         raise ConfigError(first_line(error), fix=_hint(error, known)) from None
     finally:
         cursor.close()
-    if len(rows) > MAX_ROWS:
-        raise ConfigError(f"more than {MAX_ROWS} rows", fix="add LIMIT, or aggregate")
-    return Rows(columns, tuple(rows), (time.perf_counter() - began) * 1000)
+    columns, types = tuple(str(column[0]) for column in told), tuple(str(column[1]) for column in told)
+    return Rows(columns, tuple(rows), (time.perf_counter() - began) * 1000, types)
+
+
+def _bounded(result: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    while some := result.fetchmany(FETCHED):
+        rows += some
+        size += sum(
+            len(value) for row in some for value in row if isinstance(value, str | bytes | list | dict)
+        )
+        if len(rows) > MAX_ROWS:
+            raise ConfigError(f"more than {MAX_ROWS} rows", fix="add LIMIT, or aggregate")
+        if size > MAX_BYTES:
+            raise ConfigError(
+                f"the answer is larger than {MAX_BYTES >> 20} MiB",
+                fix="choose columns, add LIMIT, or aggregate",
+            )
+    return rows
 
 
 def gate(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:

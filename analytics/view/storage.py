@@ -1,10 +1,15 @@
 """The view's file: how it is opened, and the books in it beside the collections."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 
 from contracts.errors import BackendError
+
+MAX_LITERALS = 1_000
+"""In one list: DuckDB reads at most 2,048 rows by an index, and beyond that the whole table."""
 
 SHUT = (
     "SET enable_external_access = false",
@@ -77,3 +82,10 @@ def first_line(error: Exception) -> str:
 def literal(text: str) -> str:
     """A string as SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def literals(texts: Iterable[str]) -> Iterator[str]:
+    """Strings as lists of SQL, each short enough that a key index is used for it."""
+    waiting = iter(texts)
+    while part := ", ".join(map(literal, islice(waiting, MAX_LITERALS))):
+        yield part

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ..actions.attributes import to_attribute
 from ..rules.payload import decode, to_json
 from ..rules.values import UNDEFINED, Value, is_number, settle
+from .session import translate
 
 LAMBDA_SECONDS: Final = 2.0
 """What AWS gives a function that a rule calls (developer guide, "aws_lambda")."""
@@ -111,10 +112,16 @@ class AwsServices:
     def _ask(self, function: str, work: Callable[[], Value]) -> Value:
         try:
             return work()
-        except (BotoCoreError, ClientError, ValueError, KeyError) as error:
-            self.failures += 1
-            self.last_failure = f"{function}(): {error}"
-            return UNDEFINED
+        except (BotoCoreError, ClientError) as error:
+            told = translate(error)
+            return self._unanswered(f"{function}(): {told.what}; fix: {told.fix}")
+        except (ValueError, KeyError) as error:
+            return self._unanswered(f"{function}(): {error}")
+
+    def _unanswered(self, what: str) -> Value:
+        self.failures += 1
+        self.last_failure = what
+        return UNDEFINED
 
 
 def _plain(value: Any) -> Value:

@@ -95,6 +95,22 @@ class Template:
         return bool(self.resolve(self._conditions[name], _no_resource))
 
 
+def topic_rules(template: Template) -> dict[str, dict[str, Any]]:
+    """The topic rules by their names, as CreateTopicRule takes them: CloudFormation writes its names with a capital."""
+
+    def arn(logical_id: str, _attribute: str) -> str:
+        return f"arn:aws:any:{_PSEUDO['AWS::Region']}:{_PSEUDO['AWS::AccountId']}:{logical_id}"
+
+    told = [template.resolve(one.properties, arn) for one in template.of_kind("AWS::IoT::TopicRule")]
+    return {one["RuleName"]: _small(one["TopicRulePayload"]) for one in told}
+
+
+def _small(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name[:1].lower() + name[1:]: _small(one) for name, one in value.items()}
+    return [_small(one) for one in value] if isinstance(value, list) else value
+
+
 def references(value: Any) -> Iterator[str]:
     """The logical ids and parameters that a value names."""
     if isinstance(value, list):

@@ -6,6 +6,13 @@ from typing import Protocol
 from .values import Value
 
 
+class Unanswered(Protocol):
+    """How many questions no service could answer, and which was the last, with the mend; empty if none."""
+
+    failures: int
+    last_failure: str
+
+
 class Services(Protocol):
     """Each method blocks until the service has answered, and gives UNDEFINED for what it cannot answer."""
 

@@ -17,6 +17,7 @@ from contracts.ports import Health, State
 from ..aws.session import translate
 from .engine import Engine
 from .rule import Rule, rule_from_payload
+from .services import Unanswered
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_iot import IoTClient
@@ -42,6 +43,7 @@ class RuleSource:
         iot: a boto3 client of the control plane, or None for file rules only.
         check: called with each rule of the control plane; raises ConfigError if its actions cannot be built.
         interval: seconds between polls. A change is to take effect within 2 s: four polls, for one that fails.
+        services: what functions ask; what it could not answer is shown.
         limiter: threads for the client's calls.
         clock: for `last_progress`.
     """
@@ -55,6 +57,7 @@ class RuleSource:
         file_rules: Sequence[Rule] = (),
         iot: "IoTClient | None" = None,
         check: Callable[[Rule], object] | None = None,
+        services: Unanswered | None = None,
         interval: float = 0.5,
         limiter: CapacityLimiter | None = None,
         clock: Clock | None = None,
@@ -63,6 +66,7 @@ class RuleSource:
         self._file_rules = {rule.name: rule for rule in file_rules}
         self._iot = iot
         self._check = check
+        self._services = services
         self._interval = interval
         self._limiter = limiter or CapacityLimiter(1)
         self._clock = clock or SystemClock()
@@ -95,12 +99,17 @@ class RuleSource:
         notes += [f"rule '{name}': {flaw}" for name, flaw in sorted(self._wrong.items())]
         hidden = sorted(self._file_rules.keys() & self._seen.keys())
         notes += [f"rule '{name}' of the control plane is hidden by the file's" for name in hidden]
+        unanswered = 0
+        if self._services is not None and (unanswered := self._services.failures):
+            notes.append(
+                f"a function could not be answered ({unanswered} times): {self._services.last_failure}"
+            )
         return Health(
             name=self.name,
             state=self._state,
             detail="; ".join(notes),
             last_progress=self._last_progress,
-            counters=dict(self._counters),
+            counters={**self._counters, "unanswered": unanswered},
         )
 
     async def _poll(self) -> None:

@@ -25,6 +25,12 @@ KILLS = 20
 TIMES: dict[str, float] = {}
 
 
+TOKEN = "between-the-stages-of-this-machine"
+"""The default of docker-compose.yml: in the containers analytics listens beyond loopback."""
+
+HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+
+
 class Running:
     """The project, its published ports, and its view."""
 
@@ -34,9 +40,7 @@ class Running:
         self.api = f"http://127.0.0.1:{api}"
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        request = urllib.request.Request(
-            f"{self.api}/query", json.dumps({"sql": sql}).encode(), {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"{self.api}/query", json.dumps({"sql": sql}).encode(), HEADERS)
         with urllib.request.urlopen(request, timeout=30) as answer:
             told = json.load(answer)
         return [dict(zip(told["columns"], row, strict=True)) for row in told["rows"]]
@@ -62,9 +66,7 @@ class Running:
     def learn(self) -> None:
         """Let the model take the next hour for clean traffic: the loads of these tests are no attacks."""
         span = {"start": time.time_ns(), "until": time.time_ns() + 3600 * 10**9}
-        request = urllib.request.Request(
-            f"{self.api}/model/learn", json.dumps(span).encode(), {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"{self.api}/model/learn", json.dumps(span).encode(), HEADERS)
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 200
 

@@ -1,12 +1,14 @@
 """The delivery stream as a service, over the emulator's S3: limits, back-pressure, and what it does when S3 refuses."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from conftest import Aws
+from ports import free_port
 
 from contracts.clock import SystemClock
 from contracts.errors import ConfigError, Terminal, UnknownName
@@ -17,6 +19,8 @@ from pipeline.delivering.settings import Settings, settings_from
 from pipeline.delivering.subscription import handler_into, subscribe
 from pipeline.delivery import DeliveryStream
 from pipeline.worker import Worker
+from thingstorm.config import Config
+from thingstorm.runtime.stages import serve_stage
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -183,3 +187,40 @@ async def test_an_sns_subscription_brings_notifications_each_a_line_without_its_
     assert not {name for row in rows for name in row if name.startswith("Sign")}
     with pytest.raises(UnknownName, match="alarts"):
         subscribe(provisioned.factory, resources, "alarts", prefix=provisioned.prefix)
+
+
+async def test_a_stage_that_runs_the_delivery_stream_alone_is_fed_from_its_topics(
+    provisioned: Aws, tmp_path: Path
+) -> None:
+    """What is published while nobody runs it waits for its next start."""
+    config = Config.model_validate(
+        {
+            "aws": {"endpoint": provisioned.client("sns").meta.endpoint_url, "prefix": provisioned.prefix},
+            "pipeline": {"parts": ["delivery"], "archive_topics": ["alerts"], "archive_seconds": 0.1},
+            "stages": {"token": "t", "data": tmp_path, "pipeline": f"http://127.0.0.1:{free_port()}"},
+        }
+    )
+
+    def publish(text: str) -> None:
+        topic = provisioned.resources.sns_topics["alerts"]
+        provisioned.client("sns").publish(TopicArn=topic, Message=text)
+
+    async def archived(text: str) -> None:
+        with anyio.fail_after(15):
+            while not any(text in str(read_object(*one)) for one in stored(provisioned).items()):
+                await anyio.sleep(0.05)
+
+    told: list[str] = []
+    for text in ("first", "second"):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(serve_stage, "pipeline", config, None, tell=told.append))
+            with anyio.fail_after(15):
+                while not any("is up" in line for line in told):
+                    await anyio.sleep(0.02)
+            if text == "first":
+                publish(text)
+            await archived(text)
+            tasks.cancel_scope.cancel()
+        if text == "first":
+            publish("second")
+    assert not [line for line in told if "error" in line]

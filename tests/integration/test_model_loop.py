@@ -1,5 +1,6 @@
 """The service "model" over a view: from rows to quarantine, incident and rows of its own."""
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import anyio
 import pytest
 from model_fleet import START, Fleet, MemoryAlerts, MemoryControl, MemoryView
 
+from analytics.detectors import process
 from analytics.verdict_loop import MAX_PENDING, RESUME_SECONDS, VerdictLoop
 from contracts.clock import ManualClock
 from contracts.errors import Terminal, Transient, UnknownName
@@ -168,6 +170,23 @@ async def test_a_view_that_is_broken_stops_the_loop() -> None:
     stage.view.failures.append(Terminal("file is gone", fix="restore it"))
     with pytest.raises(Terminal):
         await stage.loop.step()
+
+
+async def test_a_stop_does_not_wait_for_an_import_or_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine PyOD's import takes longer than a stop may."""
+    monkeypatch.setattr(process, "_kept", False)
+    monkeypatch.setattr(process, "_shared", [])
+    stage = _Stage("knn")
+    async with supervise([stage.loop], drain_seconds=5):  # raises DrainCut where a thread still waits
+        for second in Fleet(10, seed=105).seconds(30):
+            stage.view.add(second)
+            stage.clock.set(second.end)
+            await stage.loop.step()
+            if process._shared:
+                process._shared[0]._process.send_signal(signal.SIGSTOP)  # as slow as can be
+        assert ("model.learnt", {"devices": 10}) in stage.events
+        assert stage.loop.detector_in_use == "RobustDetector"
+    assert stage.loop.health().state == "stopped"
 
 
 async def test_the_service_runs_fits_in_the_background_and_drains() -> None:

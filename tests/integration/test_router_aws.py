@@ -24,6 +24,7 @@ from contracts.streams import BatchStream
 from pipeline.actions import ActionContext, Actions, Refused, Undelivered
 from pipeline.actions.base import Item
 from pipeline.actions.sns import MAX_BYTES, SnsAction
+from pipeline.aws.rule_services import AwsServices
 from pipeline.router import Router
 from pipeline.rules.engine import DEFAULT_RULES, Engine, Rule, load_rules
 from pipeline.rules.sources import RuleSource
@@ -261,3 +262,18 @@ async def test_an_unreachable_control_plane_is_reported_and_asked_again() -> Non
         assert "127.0.0.1:9" in source.health().detail
         await until(lambda: source.health().counters["poll_errors"] > 1)
         group.cancel_scope.cancel()
+
+
+def test_what_a_function_could_not_ask_is_shown_with_its_mend() -> None:
+    services = AwsServices(lambda service: client(service, "http://127.0.0.1:9"))
+    rule = Rule(name="r", sql="SELECT get_thing_shadow('t', 'role') AS s, 1 AS n FROM 'dt/#'")
+    engine = Engine([rule], services=services)
+    source = RuleSource(engine, file_rules=[rule], services=services)
+    assert (source.health().detail, source.health().counters["unanswered"]) == ("", 0)
+    (match,) = engine.match(message(1))
+    assert match.result == {"n": 1}  # Undefined fails no rule
+    health = source.health()
+    assert health.counters["unanswered"] == 1
+    assert "get_thing_shadow(): AWS cannot be reached" in health.detail
+    assert "127.0.0.1:9" in health.detail
+    assert "fix: see that the service at that address runs" in health.detail

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import psutil
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -145,6 +146,17 @@ def test_a_dead_letter_is_listed_shown_and_put_back(stack: Stack, unique: str) -
     assert asked(stack, "dlq", "redrive") == (0, "0 messages are back in the queue\n")
 
 
+def test_the_shell_reads_standard_input_and_the_postgresql_port_answers(stack: Stack) -> None:
+    lines = ".tables\n.format json\nSELECT count(*) >= 0\n  AS counted FROM telemetry;\n.run fleet_overview\n.describe devices"
+    done = CliRunner().invoke(app, ["sql", "--api", stack.addresses["api"]], input=lines)
+    assert done.exit_code == 0, done.output
+    for piece in ("telemetry", '[{"counted": true}]', '"column": "_id"'):
+        assert piece in done.output
+    host, port = stack.addresses["postgres"].split(":")
+    with psycopg.connect(host=host, port=int(port), user="me", dbname="any") as connection:
+        assert connection.execute("SELECT count(*) >= 0 FROM telemetry").fetchone() == (True,)
+
+
 def test_a_scenario_is_played_against_this_stack(stack: Stack, tmp_path: Path) -> None:
     """Twice, the second time with another seed and variable: what is counted is what came since its start."""
     (tmp_path / "calm.yaml").write_text(SCENARIO)
@@ -179,7 +191,7 @@ def test_clients_that_know_nothing_of_the_stack_find_its_aws_services(stack: Sta
 
 
 def test_the_addresses_are_those_of_the_running_parts(stack: Stack) -> None:
-    assert {"mqtt", "mqtts", "websocket", "aws", "api", "page"} <= set(stack.addresses)
+    assert {"mqtt", "mqtts", "websocket", "aws", "api", "page", "postgres"} <= set(stack.addresses)
     with urllib.request.urlopen(f"{stack.addresses['api']}/healthz", timeout=5) as answer:
         assert answer.status == 200
     host, _, port = stack.addresses["mqtt"].partition(":")

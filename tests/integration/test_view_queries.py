@@ -13,6 +13,7 @@ from view_changes import device, telemetry
 
 from analytics.api import create_app
 from analytics.api_server import ApiServer
+from analytics.api_token import check_open
 from analytics.query_catalog import catalog, run_named
 from analytics.sync import Sync
 from analytics.view.duckdb import DuckDBView
@@ -249,3 +250,35 @@ async def test_requests_under_way_do_not_hold_up_the_stop() -> None:
             tasks.start_soon(slow)
             await anyio.sleep(0.2)
             tasks.cancel_scope.cancel()
+
+
+async def test_with_a_token_every_route_asks_for_it() -> None:
+    async with a_view() as view:
+        app = create_app(view=view, devices=None, tokens=["secret"])
+        add_health(app, lambda: [view.health()], stage="stack")
+        server = ApiServer(app, host="127.0.0.1", port=0)
+        async with supervise([server], drain_seconds=5), _client(server) as client:
+            routes = [(verb, route.path) for route in app.routes for verb in getattr(route, "methods", ())]
+            assert len(routes) > 20
+            for verb, path in (*routes, ("GET", "/nowhere")):
+                refused = await client.request(verb, path.replace("{", "").replace("}", ""))
+                assert (refused.status_code, verb == "HEAD" or set(refused.json())) == (
+                    401,
+                    verb == "HEAD" or {"error", "fix"},
+                )
+            for given, status in (
+                ({"Authorization": "Bearer secret"}, 200), ({"Authorization": "Bearer wrong"}, 401),
+                ({"Authorization": "Basic !"}, 401), ({"Authorization": "Digest secret"}, 401),
+            ):  # fmt: skip
+                assert (await client.get("/healthz", headers=given)).status_code == status
+            assert (await client.get("/healthz", auth=("anybody", "secret"))).status_code == 200
+
+
+def test_beyond_loopback_a_token_must_be_set() -> None:
+    for host in ("127.0.0.1", "::1", "localhost"):
+        check_open(host, "", setting="api.token")
+    check_open("0.0.0.0", "secret", setting="api.token")
+    for host in ("0.0.0.0", "::", "10.0.0.7", "example.org"):
+        with pytest.raises(ConfigError, match="without a token") as caught:
+            check_open(host, "", setting="api.token")
+        assert "api.token" in caught.value.fix

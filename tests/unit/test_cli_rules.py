@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from contracts.errors import BadRule, ConfigError, ExpectationFailed
 from pipeline.rules.conformance import run_file
 from pipeline.rules.linting import lint
+from pipeline.rules.loading import DEFAULT_RULES
 from thingstorm.cli import app
 from thingstorm.rules_reference import page
 
@@ -163,4 +164,13 @@ def test_lint_reads_every_rule_of_a_file_and_fails_on_what_aws_refuses(tmp_path:
     assert [one["rule"] for one in json.loads(done.output)] == ["wrong", "empty"]
     file.write_text(json.dumps({"rules": {"right": RIGHT}}))
     assert json.loads(rules("lint", str(file), "--format", "json")) == []
-    assert "telemetry" in rules("lint")  # those that ship name their targets plainly
+
+
+def test_lint_without_a_file_reads_what_deploy_makes_and_aws_refuses_none_of_it() -> None:
+    remarks = json.loads(rules("lint", "--format", "json"))
+    assert {one["where"] for one in remarks} == {"template.yaml"}
+    assert {(one["rule"], one["level"]) for one in remarks} == {("thingstorm_telemetry", "costs")}
+    done = CliRunner().invoke(app, ["rules", "lint", str(DEFAULT_RULES)])
+    assert isinstance(
+        done.exception, ExpectationFailed
+    )  # as a local stack may, they name their targets plainly

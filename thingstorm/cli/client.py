@@ -18,17 +18,22 @@ def default_url() -> str:
     return f"http://{api.host}:{api.port}"
 
 
+def credentials() -> dict[str, str]:
+    """The token of the configuration, as a header; that of the stages if the API has none of its own."""
+    config = load_config()
+    token = config.api.token or config.stages.token
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def call(method: str, path: str, *, url: str | None, body: Any = None, query: Any = None) -> Any:
     """One request; the decoded JSON answer. Raises NotReady (nothing answers) or the error that the API told."""
     import httpx
 
     base = url or default_url()
-    token = load_config().api.token
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     try:
         answer = httpx.request(
-            method, f"{base}{path}", json=body, params=query, headers=headers, timeout=timeout
+            method, f"{base}{path}", json=body, params=query, timeout=timeout, headers=credentials()
         )
     except httpx.HTTPError as error:
         raise NotReady(

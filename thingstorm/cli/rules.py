@@ -118,7 +118,8 @@ def explain(
 @rules_app.command("lint")
 def lint(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Files of rules; default those that ship.")
+        list[Path] | None,
+        typer.Argument(help="Files of rules; default those that ship, as `deploy` makes them."),
     ] = None,
     form: Form = "table",
 ) -> None:
@@ -129,17 +130,22 @@ def lint(
     Example: thingstorm rules lint rules.yaml
     """
     from pipeline.rules.linting import lint as linted
-    from pipeline.rules.loading import DEFAULT_RULES, read_payloads
+    from pipeline.rules.loading import read_payloads
 
-    found = []
-    for file in files or [DEFAULT_RULES]:
-        for name, payload, at in read_payloads(file):
-            found += [(at, one) for one in linted(name, _mapping(payload))]
+    rules = [rule for file in files for rule in read_payloads(file)] if files else _deployed()
+    found = [(at, one) for name, payload, at in rules for one in linted(name, _mapping(payload))]
     rows = [(at, one.rule, one.level, one.what, one.fix) for at, one in found]
     print_rows(("where", "rule", "level", "what", "fix"), rows, form)
-    refused = sum(one.level == "refused" for _, one in found)
-    if refused and files:  # the rules that ship name their targets plainly, as a local stack may
+    if refused := sum(one.level == "refused" for _, one in found):
         raise ExpectationFailed(f"AWS would refuse {refused} things", fix="see the fix column")
+
+
+def _deployed() -> list[tuple[str, Any, str]]:
+    """Name, payload and place of the template's rules: what AWS gets of those that ship."""
+    from pipeline.aws.template import TEMPLATE, Template, topic_rules
+
+    rules = topic_rules(Template({}))
+    return [(name, payload, TEMPLATE.name) for name, payload in rules.items()]
 
 
 @rules_app.command("reference")

@@ -15,7 +15,7 @@ Ports = Literal["auto", "fixed"]
 _PORTS = {
     "broker": {"port": 0, "tls_port": 0, "websocket_port": 0},
     "aws": {"port": 0},
-    "api": {"port": 0},
+    "api": {"port": 0, "postgres_port": 0},
 }
 
 

@@ -9,7 +9,6 @@ that; what it does with it needs the session's own CSRF token as well.
 import base64
 import binascii
 import hashlib
-import ipaddress
 import secrets
 import time
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from analytics.api_token import is_loopback
 from contracts.acting import ACTING
 from contracts.errors import ConfigError
 from thingstorm.config import Config
@@ -184,6 +184,8 @@ class Access:
                 refused, caller = await self._admit(scope, headers)
             if refused is not None:
                 return await _refuse(refused, scope, receive, send)
+            if caller.user or caller.session:
+                scope = self._vouched(scope)
             acting = ACTING.set(caller.user)
             try:
                 await app(scope, receive, send)
@@ -243,9 +245,11 @@ class Access:
 
     async def _by_header(self, scope: Scope, headers: Headers) -> _Caller | None:
         kind, _, value = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "basic" and self._rules.users:
+        if kind.lower() == "basic":
             name, _, password = _decoded(value).partition(":")
-            if await self._knows(name, password, _address(scope)):
+            if self._fits_token(password):
+                return _Caller()
+            if self._rules.users and await self._knows(name, password, _address(scope)):
                 return _Caller(name)
         return None
 
@@ -275,11 +279,27 @@ class Access:
             return True
         return False
 
+    def _vouched(self, scope: Scope) -> Scope:
+        """With the token in the place of what a browser or person gave, for those behind that ask for it."""
+        if not self._rules.tokens:
+            return scope
+        others = [pair for pair in scope["headers"] if pair[0] != b"authorization"]
+        mine = (b"authorization", f"Bearer {self._rules.tokens[0]}".encode())
+        return {**scope, "headers": [*others, mine]}
+
     def _unknown(self, scope: Scope, headers: Headers) -> Response:
         if scope["type"] == "http" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
             return self._form(401)
-        kinds = 'Bearer realm="thingstorm"' + (', Basic realm="thingstorm"' if self._rules.users else "")
-        answer = _told(401, "who are you?", "send Authorization: Bearer TOKEN, or log in at /")
+        kinds = 'Bearer realm="thingstorm"'
+        if (
+            headers.get("sec-fetch-mode", "navigate") == "navigate"
+        ):  # else the browser would ask in our page's place
+            kinds += ', Basic realm="thingstorm: the token is the password"'
+        answer = _told(
+            401,
+            "the token is missing or wrong",
+            "send `Authorization: Bearer TOKEN` with the api.token, or log in at /",
+        )
         answer.headers["WWW-Authenticate"] = kinds
         return answer
 
@@ -356,16 +376,6 @@ class Access:
             "style-src 'self'", f"style-src 'sha256-{_STYLE_HASH}'"
         )
         return HTMLResponse(page, status, {"Content-Security-Policy": policy, "Cache-Control": "no-store"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _names_us(host: str, bound: str) -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from analytics.postgres.server import PostgresServer
 from analytics.response import ResponseRule
 from analytics.sync import Sync
 from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
+from analytics.view.kept import PostgresCatalogue
 from broker.embedded import BrokerSettings, EmbeddedBroker
 from broker.external import ExternalBroker, ExternalSettings
 from broker.rules_session import RulesSession
@@ -284,7 +286,8 @@ def make_routing(
 ) -> RoutingParts:
     """A router for each lane, and what keeps its rules up to date."""
     destinations = Destinations(enable_url=enable_url)
-    engine = Engine(rules, services=AwsServices(cloud.factory.client))
+    services = AwsServices(cloud.factory.client)
+    engine = Engine(rules, services=services)
     actions = _actions(cloud, archive, broker, destinations)
     iot = iot_apis(cloud.config, cloud.factory)
     source = RuleSource(
@@ -292,6 +295,7 @@ def make_routing(
         file_rules=rules,
         iot=iot.client("iot") if iot else None,
         check=actions.prepare,
+        services=services,
         clock=cloud.clock,
     )
     gates = _gates(cloud)
@@ -353,6 +357,14 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
         trail=trail,
     )
     return AnalyticsParts(view, sync, changes, _model(cloud, view, control, emit), trail)
+
+
+def make_postgres(config: Config, view: DuckDBView, *, host: str, token: str) -> PostgresServer | None:
+    """The port for clients of PostgreSQL, if there is to be one."""
+    port = config.api.postgres_port
+    if port is None:
+        return None
+    return PostgresServer(view=view, catalogue=PostgresCatalogue(view), host=host, port=port, token=token)
 
 
 def make_delivery(cloud: Cloud, trail: Trail, *, buffer: Path | None) -> DeliveryStream:
@@ -477,6 +489,7 @@ __all__: Sequence[str] = (
     "make_delivery",
     "make_feeds",
     "make_pipeline",
+    "make_postgres",
     "make_routing",
     "make_rules_door",
     "make_workers",

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from analytics.api import create_app
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
+from analytics.api_token import check_open
+from analytics.postgres.server import PostgresServer
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
@@ -38,6 +40,7 @@ from thingstorm.runtime.parts import (
     make_analytics,
     make_broker,
     make_pipeline,
+    make_postgres,
     streams,
 )
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
@@ -68,6 +71,7 @@ class Stack:
     pipeline: PipelineParts
     analytics: AnalyticsParts
     api: ApiServer
+    postgres: PostgresServer | None
     health: Callable[[], list[Health]]
     endpoint: str
     emulator: Emulator | None = None
@@ -86,12 +90,10 @@ class Stack:
             told["mqtts"] = f"{broker.host}:{broker.tls_port}"
         if broker.websocket_port is not None:
             told["websocket"] = f"ws://{broker.host}:{broker.websocket_port}/mqtt"
-        return {
-            **told,
-            "aws": self.endpoint,
-            "api": page,
-            "page": f"{page}/" if self.paged else f"{page}/docs",
-        }
+        if self.postgres is not None:
+            told["postgres"] = f"{self.postgres.host}:{self.postgres.port}"
+        shown = f"{page}/" if self.paged else f"{page}/docs"
+        return {**told, "aws": self.endpoint, "api": page, "page": shown}
 
 
 @asynccontextmanager
@@ -108,6 +110,8 @@ async def running(
     """
     check_names(config)
     access = access_of(config, host=config.api.host)
+    if config.api.postgres_port is not None:
+        check_open(config.api.host, config.api.token, setting="api.token")
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
     emulators = [Emulator(port=config.aws.port)] if config.aws.backend == "embedded" else []
     async with supervise(emulators, drain_seconds=config.drain_seconds):
@@ -157,7 +161,9 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    app = create_app(
+        view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
+    )
     add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
@@ -170,7 +176,11 @@ def _build(
         shadows = IotDataShadows(apis.client("iot-data")) if apis is not None else None
         beside = extend(app, Inside(cloud, analytics, trace, shadows, health))
     api = ApiServer(access.guard(app), host=config.api.host, port=config.api.port)
-    services += [*analytics.followers, *pipeline.services, analytics.model, *beside, api, broker]
+    postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
+    doors = [postgres] if postgres is not None else []
+    services += [*analytics.followers, *pipeline.services, analytics.model, *beside, api, *doors, broker]
     emulator = emulators[0] if emulators else None
-    stack = Stack(cloud, broker, pipeline, analytics, api, health, endpoint, emulator, extend is not None)
+    stack = Stack(
+        cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator, extend is not None
+    )
     return stack, services

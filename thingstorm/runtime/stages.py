@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from analytics.api import create_app, explain
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
+from analytics.api_token import is_loopback
 from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
@@ -62,6 +63,7 @@ from thingstorm.runtime.parts import (
     make_broker,
     make_delivery,
     make_feeds,
+    make_postgres,
     make_routing,
     make_rules_door,
     make_workers,
@@ -309,14 +311,23 @@ async def _analytics(
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
     parts = make_analytics(cloud, control=control, emit=feed.emit)
-    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
+    token = _api_token(config)
+    closed = bool(config.api.token) or not is_loopback(config.api.published or config.stages.host)
+    app = create_app(
+        view=parts.view,
+        devices=control,
+        desk=parts.model.desk,
+        tokens=[config.stages.token, config.api.token] if closed else [],
+    )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     others = from_stage(config.stages.pipeline, config.stages.token)
     trace = [others, from_trail(parts.trail), from_view(parts.view, parts.model)]
     add_trace(app, trace)
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     add_capabilities(app, backend=config.aws.backend)
-    services: list[Service] = [*parts.followers, control, parts.model]
+    postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
+    doors = [postgres] if postgres is not None else []
+    services: list[Service] = [*parts.followers, control, parts.model, *doors]
     if page is None:
         yield Parts(services, app)
         return
@@ -342,6 +353,11 @@ async def _analytics(
         yield Parts(services, app)
     finally:
         await everywhere.close()
+
+
+def _api_token(config: Config) -> str:
+    """What people give to analytics: `api.token`, or beyond loopback the stages' own; the stages give theirs."""
+    return config.api.token or ("" if is_loopback(config.stages.host) else config.stages.token)
 
 
 @asynccontextmanager
