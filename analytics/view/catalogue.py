@@ -14,7 +14,7 @@ import duckdb
 from contracts.errors import ConfigError, UnknownName
 from contracts.messages import Change, Json
 
-from .builtin import COLLECTIONS
+from .builtin import COLLECTIONS, GROWING
 from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TIMESTAMP, TYPES, VARCHAR, Collection, Rollup
 from .rollups import create_sql as rollup_sql
 from .searching import create_sql as search_sql
@@ -30,11 +30,19 @@ _PARTS = {"name", "columns", "event_time", "indexes", "search", "rollup", "reten
 class Catalogue:
     """The collections of an open view by name."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, with_rollups: bool = True) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        with_rollups: bool = True,
+        keep_seconds: float | None = None,
+    ) -> None:
         self._connection = connection
         self._known: dict[str, Collection] = {}
         for collection in COLLECTIONS.values():
-            self._make(collection if with_rollups else replace(collection, rollup=None))
+            kept = keep_seconds if collection.name in GROWING else None
+            rollup = collection.rollup if with_rollups else None
+            self._make(replace(collection, rollup=rollup, retention_seconds=kept))
         for (text,) in connection.execute(
             "SELECT definition FROM _collections ORDER BY created_at"
         ).fetchall():

@@ -47,7 +47,7 @@ class DuckDBView:
 
     A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
     collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
-    With an archive there is a view of that name over its objects.
+    With an archive there is a view of that name over its objects. Messages and metrics leave after `keep_seconds`.
     """
 
     name = "view"
@@ -61,11 +61,13 @@ class DuckDBView:
         with_rollups: bool = True,
         confined_seconds: float = SECONDS,
         archive: Archive | None = None,
+        keep_seconds: float | None = None,
     ) -> None:
         self._path = path
         self._mirror = Mirror(archive, path.with_suffix(".archive") if path else None) if archive else None
         self._memory_limit, self._threads = memory_limit, threads
         self._with_rollups = with_rollups
+        self._keep_seconds = keep_seconds
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
         self._judging = CapacityLimiter(1)
@@ -238,7 +240,9 @@ class DuckDBView:
             )
             if self._mirror is not None:
                 self._connection.execute(self._mirror.view_sql())
-            self._catalogue = Catalogue(self._connection, with_rollups=self._with_rollups)
+            self._catalogue = Catalogue(
+                self._connection, with_rollups=self._with_rollups, keep_seconds=self._keep_seconds
+            )
         except (duckdb.Error, OSError) as error:
             raise cannot_open(self._path, error) from None
         self._writer = Writer(self._connection, self._catalogue)

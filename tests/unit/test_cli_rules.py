@@ -171,4 +171,6 @@ def test_lint_without_a_file_reads_what_deploy_makes_and_aws_refuses_none_of_it(
     assert {one["where"] for one in remarks} == {"template.yaml"}
     assert {(one["rule"], one["level"]) for one in remarks} == {("thingstorm_telemetry", "costs")}
     done = CliRunner().invoke(app, ["rules", "lint", str(DEFAULT_RULES)])
-    assert isinstance(done.exception, ExpectationFailed)  # as a local stack may, they name their targets plainly
+    assert isinstance(
+        done.exception, ExpectationFailed
+    )  # as a local stack may, they name their targets plainly

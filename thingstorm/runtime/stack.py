@@ -41,6 +41,7 @@ from thingstorm.runtime.parts import (
 )
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
+from thingstorm.runtime.troubles import telling_troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,10 @@ async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> 
         )
         cloud = Cloud(config, factory, resources, clock or SystemClock())
         stack, services = _build(cloud, rules, emit, emulators, endpoint)
-        async with supervise(services, drain_seconds=config.drain_seconds):
+        async with (
+            supervise(services, drain_seconds=config.drain_seconds),
+            telling_troubles(stack.health, lambda line: emit("note", {"what": line})),
+        ):
             if stack.broker.cannot:
                 emit("note", {"what": stack.broker.cannot})
             yield stack

@@ -47,7 +47,6 @@ from thingstorm.runtime.following import (
     from_trail,
     from_view,
 )
-from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
     Cloud,
@@ -68,14 +67,13 @@ from thingstorm.runtime.rules_api import add_capabilities, add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
+from thingstorm.runtime.troubles import telling_troubles
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds before the parts are started again after a failure, doubled each time."""
 
 STEADY_SECONDS = 30.0
 """Parts that lived so long were well: the next failure begins with the first pause again."""
-
-WATCH_SECONDS = 0.5
 
 Tell = Callable[[str], None]
 
@@ -132,7 +130,7 @@ async def serve_stage(stage: str, config: Config, scenario: Scenario | None, *, 
     server = ApiServer(
         front, host=config.stages.host, port=url.port or 80, name=f"{stage} stage", setting=f"stages.{stage}"
     )
-    watching = _telling_changes(front, tell)
+    watching = telling_troubles(lambda: [] if front.fault else front.health(), tell)
     async with stop_on_signal() as stop, supervise([server], drain_seconds=1.0), watching:
         await _serve_until(stop, front, config, scenario, tell)
 
@@ -175,29 +173,6 @@ def _check(stage: str, config: Config) -> None:
             f"the {stage} does not know where the AWS services are",
             fix="set THINGSTORM__AWS__ENDPOINT (or aws.endpoint), for example http://127.0.0.1:4566",
         )
-
-
-@asynccontextmanager
-async def _telling_changes(front: _Front, tell: Tell) -> AsyncIterator[None]:
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_tell_changes, front, tell)
-            yield
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise first_error(group) from None
-
-
-async def _tell_changes(front: _Front, tell: Tell) -> None:
-    """A line when a part fails, and when it is well again; never twice the same."""
-    told: dict[str, str] = {}
-    while True:
-        await anyio.sleep(WATCH_SECONDS)
-        for one in [] if front.fault else front.health():
-            trouble = one.detail if one.state == "failed" else ""
-            if trouble != told.get(one.name, ""):
-                tell(f"{one.name}: {trouble or 'ready again'}")
-                told[one.name] = trouble
 
 
 @asynccontextmanager
