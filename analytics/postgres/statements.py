@@ -109,8 +109,8 @@ class Statement:
         return "FETCH" if self.fetches else "SELECT"
 
 
-def split(text: str) -> list[Statement]:
-    """The statements of a message; empty ones are left out."""
+def cut(text: str) -> tuple[list[str], str]:
+    """The statements that end with a semicolon, and what comes behind the last one."""
     found, current = [], ""
     for piece in (one[0] for one in _PIECE.finditer(text)):
         if piece == ";":
@@ -118,7 +118,13 @@ def split(text: str) -> list[Statement]:
             current = ""
         else:
             current += piece
-    return [_statement(one.strip()) for one in (*found, current) if _bare(one).strip()]
+    return found, current
+
+
+def split(text: str) -> list[Statement]:
+    """The statements of a message; empty ones are left out."""
+    found, rest = cut(text)
+    return [_statement(one.strip()) for one in (*found, rest) if _bare(one).strip()]
 
 
 def _statement(sql: str) -> Statement:

@@ -14,7 +14,7 @@ import duckdb
 from contracts.errors import ConfigError, UnknownName
 from contracts.messages import Change, Json
 
-from .builtin import COLLECTIONS, GROWING
+from .builtin import COLLECTIONS
 from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TIMESTAMP, TYPES, VARCHAR, Collection, Rollup
 from .rollups import create_sql as rollup_sql
 from .searching import create_sql as search_sql
@@ -35,14 +35,14 @@ class Catalogue:
         connection: duckdb.DuckDBPyConnection,
         *,
         with_rollups: bool = True,
-        keep_seconds: float | None = None,
+        retention: Mapping[str, float] | None = None,
     ) -> None:
+        """`retention` are the seconds that rows of the architecture's collections are kept, where not for ever."""
         self._connection = connection
         self._known: dict[str, Collection] = {}
         for collection in COLLECTIONS.values():
-            kept = keep_seconds if collection.name in GROWING else None
-            rollup = collection.rollup if with_rollups else None
-            self._make(replace(collection, rollup=rollup, retention_seconds=kept))
+            kept = replace(collection, retention_seconds=(retention or {}).get(collection.name))
+            self._make(kept if with_rollups else replace(kept, rollup=None))
         for (text,) in connection.execute(
             "SELECT definition FROM _collections ORDER BY created_at"
         ).fetchall():

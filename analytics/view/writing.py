@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from contracts.messages import Change
 
@@ -20,7 +19,8 @@ from . import fields, rollups, searching
 from .applying import Effect, effect, latest
 from .catalogue import Catalogue
 from .collection import Collection
-from .storage import literal
+from .storage import literals
+from .tiers import TIERED, Tiers
 from .transforming import transform
 
 WRITE_EVERY = 1.0
@@ -40,9 +40,12 @@ class _Done:
 class Writer:
     """The one writer of an open view; used from the writing thread only."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, catalogue: Catalogue) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, catalogue: Catalogue, *, tiers: Tiers | None = None
+    ) -> None:
         self._connection = connection
         self._catalogue = catalogue
+        self._tiers = tiers
         self._counted: fields.Tally = Counter()
         self._written = time.monotonic()
         self._pending: dict[str, rollups.Touched] = {}
@@ -133,6 +136,8 @@ class Writer:
                 [before],
             ).fetchone()
             rollups.forget(self._connection, collection, before)
+            if self._tiers is not None and collection.name == TIERED:
+                self._tiers.divide(self._connection, before)
             self._connection.execute("COMMIT")
         except BaseException:
             self._connection.execute("ROLLBACK")
@@ -169,15 +174,9 @@ class Writer:
             return _Done(0, Counter(), set(), replaced=False)
         asked = len(found)
         found = _transformed(self._connection, collection, found)
-        touched: rollups.Touched = set()
-        if old := [identity for identity in (*found.upserts, *found.removals) if identity in stored]:
-            ids = ", ".join(map(literal, old))
-            touched = rollups.touched_of(self._connection, collection, ids)
-            self._connection.execute(f"DELETE FROM {collection.name} WHERE _id IN ({ids})")  # noqa: S608 - literals are quoted
-            self._connection.execute(
-                f"DELETE FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"  # noqa: S608 - likewise
-            )
-        rows = _insert(self._connection, collection, found, at)
+        old = [identity for identity in (*found.upserts, *found.removals) if identity in stored]
+        touched = self._clear(collection, old)
+        columns = _insert(self._connection, collection, found, at)
         if found.removals:
             self._buried.add(collection.name)
         for identity, sequence in found.removals.items():
@@ -189,9 +188,21 @@ class Writer:
         return _Done(
             asked,
             fields.tally(collection, items.values()),
-            touched | rollups.touched(collection, rows),
+            touched | (rollups.touched(collection, columns) if columns else set()),
             replaced=bool(old),
         )
+
+    def _clear(self, collection: Collection, old: Sequence[str]) -> rollups.Touched:
+        """Take rows and tombstones of these ids out; the buckets they were in."""
+        touched: rollups.Touched = set()
+        for ids in literals(old):
+            touched |= rollups.touched_of(self._connection, collection, ids)
+            self._connection.execute(f"DELETE FROM {collection.name} WHERE _id IN ({ids})")  # noqa: S608 - literals are quoted
+            if collection.name in self._buried:
+                self._connection.execute(
+                    f"DELETE FROM _tombstones WHERE collection = '{collection.name}' AND _id IN ({ids})"  # noqa: S608 - likewise
+                )
+        return touched
 
 
 def _transformed(writer: duckdb.DuckDBPyConnection, collection: Collection, found: Effect) -> Effect:
@@ -211,33 +222,34 @@ def _transformed(writer: duckdb.DuckDBPyConnection, collection: Collection, foun
 def _stored(
     writer: duckdb.DuckDBPyConnection, collection: Collection, chosen: Mapping[str, Change], *, buried: bool
 ) -> dict[str, int]:
-    ids = ", ".join(map(literal, chosen))
-    sql = f"SELECT _id, _seq FROM {collection.name} WHERE _id IN ({ids})"  # noqa: S608 - literals are quoted
-    if buried:
-        sql += (
-            f" UNION ALL SELECT _id, sequence FROM _tombstones "  # noqa: S608 - likewise
-            f"WHERE collection = '{collection.name}' AND _id IN ({ids})"
-        )
-    rows = writer.execute(sql).fetchall()
-    return {str(identity): int(sequence) for identity, sequence in rows}
+    found: dict[str, int] = {}
+    for ids in literals(chosen):
+        sql = f"SELECT _id, _seq FROM {collection.name} WHERE _id IN ({ids})"  # noqa: S608 - literals are quoted
+        if buried:
+            sql += (
+                f" UNION ALL SELECT _id, sequence FROM _tombstones "  # noqa: S608 - likewise
+                f"WHERE collection = '{collection.name}' AND _id IN ({ids})"
+            )
+        found |= writer.execute(sql).fetchall()
+    return found
 
 
 def _insert(
     writer: duckdb.DuckDBPyConnection, collection: Collection, found: Effect, at: datetime
-) -> list[dict[str, Any]]:
-    rows = [
-        collection.row(change.new or {}, identity=identity, sequence=change.sequence, at=at)
-        for identity, change in found.upserts.items()
-    ]
-    if not rows:
-        return rows
-    writer.register("_batch", pa.Table.from_pylist(rows, schema=collection.schema()))
+) -> dict[str, list[Any]]:
+    """The values that were stored, by column."""
+    if not found.upserts:
+        return {}
+    items = {identity: change.new or {} for identity, change in found.upserts.items()}
+    sequences = [change.sequence for change in found.upserts.values()]
+    columns = collection.columns_of(items, sequences=sequences, at=at)
+    writer.register("_batch", collection.table(columns))
     writer.execute(
         f"INSERT INTO {collection.name} BY NAME "  # noqa: S608 - the name is ours
         "SELECT * REPLACE (CAST(_seq AS HUGEINT) AS _seq) FROM _batch"
     )
     writer.unregister("_batch")
-    return rows
+    return columns
 
 
 def _keep_checkpoints(writer: duckdb.DuckDBPyConnection, changes: Sequence[Change]) -> None:

@@ -11,16 +11,18 @@ from typing import Any
 
 import anyio
 import pytest
+from alert_samples import an_alert
 from anyio import to_thread
 from conftest import Aws
 
+from analytics.alerting.templates import template
 from contracts.clock import SystemClock
 from contracts.errors import Terminal
 from contracts.journal import Journal, JournalFault
-from contracts.messages import SECOND, Change, Incident, Verdict
+from contracts.messages import Change
 from contracts.streams import BatchStream
 from pipeline.aws import audit
-from pipeline.aws.alerts import SnsAlerts
+from pipeline.aws.alerts import FindingObjects, SnsAlerts
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, provision
 from pipeline.changes import ChangeReader
@@ -406,12 +408,26 @@ async def test_a_missing_bucket_is_said_and_keeps_the_records(provisioned: Aws) 
 
 
 async def test_the_security_team_receives_the_alert(provisioned: Aws) -> None:
-    verdict = Verdict("attack", SECOND, SECOND, 0.9, 3.0, devices=("d1",), summary="why")
-    incident = Incident("i1", "attack", SECOND, SECOND, None, ("d1",), verdict)
+    alert = an_alert(devices=1)
     sns, topic = provisioned.client("sns"), provisioned.resources.sns_topics["alerts"]
-    await SnsAlerts(sns=sns, sns_topic_arn=topic).alert(incident)
+    channel = SnsAlerts(sns=sns, sns_topic_arn=topic, render=template("thingstorm", product_version="0"))
+    await channel.deliver(alert.alert_id, channel.render(alert))
     received = audit.receive_all(provisioned.client("sqs"), provisioned.resources.queues["security-team"])
     assert len(received) == 1
     told = json.loads(received[0]["Message"]) if "Message" in received[0] else received[0]
-    assert (told["incident_id"], told["devices"], told["summary"]) == ("i1", ["d1"], "why")
-    assert told["opened_at"] == "1970-01-01T00:00:01.000+00:00"
+    incident = alert.incident
+    assert (told["incident_id"], told["devices"]) == (incident.incident_id, list(incident.devices))
+    assert (told["summary"], told["happened"]) == (incident.verdict.summary, "opened")
+    assert told["opened_at"] == "2026-01-05T08:00:35.000+00:00"
+
+
+async def test_a_finding_is_an_object_beside_the_archive(provisioned: Aws) -> None:
+    s3, resources, alert = provisioned.client("s3"), provisioned.resources, an_alert()
+    archive = ObjectArchive(s3, resources.bucket, resources.delivery)
+    before = archive.keys_now()
+    channel = FindingObjects(s3=s3, bucket=resources.bucket, render=template("ocsf", product_version="0"))
+    await channel.deliver(alert.alert_id, channel.render(alert))
+    key = f"findings/2026/01/05/{alert.alert_id}.json"
+    body = s3.get_object(Bucket=resources.bucket, Key=key)["Body"].read()
+    assert json.loads(body)["class_uid"] == 2004
+    assert archive.keys_now() == before, "a finding is no record of the archive"

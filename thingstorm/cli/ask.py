@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def sql(
-    statement: Annotated[str, typer.Argument(help="One SELECT.")],
+    statement: Annotated[
+        str | None, typer.Argument(help="One SELECT; without one a shell, or what comes from standard input.")
+    ] = None,
     form: Form = "table",
     api: Api = None,
     db: Annotated[
@@ -36,7 +38,14 @@ def sql(
     WHERE received_at > now() - INTERVAL 60 SECOND GROUP BY 1 ORDER BY n DESC LIMIT 5"
 
     thingstorm sql --explain "SELECT * FROM telemetry WHERE _id = 'meter-1/x'"
+
+    Without a statement it is a shell: statements end with a semicolon, .help lists its commands, Ctrl-D leaves.
     """
+    if statement is None:
+        if explain:
+            raise ConfigError("--explain without a statement", fix="give one, or use .explain in the shell")
+        _shell(api, db, form)
+        return
     if explain:
         if db is not None:
             raise ConfigError("--explain asks a running stack", fix="leave out --db")
@@ -44,6 +53,16 @@ def sql(
         return
     answer = _stored(db, statement) if db else call("POST", "/query", url=api, body={"sql": statement})
     _show(answer, form)
+
+
+def _shell(api: str | None, db: Path | None, form: Format) -> None:
+    from thingstorm.cli.shell import ApiAnswers, Shell, StoredAnswers, converse, read_from
+
+    shell = Shell(StoredAnswers(db) if db else ApiAnswers(api), form=form)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        converse(shell)
+    else:
+        read_from(sys.stdin, shell)
 
 
 def query(

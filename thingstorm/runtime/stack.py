@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from analytics.api import create_app
+from analytics.api_alerts import add_alerts
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
 from analytics.api_token import check_open
@@ -118,7 +119,12 @@ def _build(
         broker=broker,
         enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
     )
-    analytics = make_analytics(cloud, control=broker, emit=emit)
+    analytics = make_analytics(
+        cloud,
+        control=broker,
+        emit=emit,
+        base=lambda: f"http://{api.host}:{api.port}",
+    )
     services: list[Service] = []
 
     def health() -> list[Health]:
@@ -128,6 +134,7 @@ def _build(
         view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
     )
     add_model_state(app, analytics.model)
+    add_alerts(app, analytics.alerts)
     add_health(app, health, stage="stack")
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
@@ -136,6 +143,14 @@ def _build(
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
     doors = [postgres] if postgres is not None else []
-    services += [*analytics.followers, *pipeline.services, analytics.model, api, *doors, broker]
+    services += [
+        *analytics.followers,
+        *pipeline.services,
+        analytics.alerts,
+        analytics.model,
+        api,
+        *doors,
+        broker,
+    ]
     emulator = emulators[0] if emulators else None
     return Stack(cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator), services

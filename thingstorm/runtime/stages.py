@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from analytics.api import create_app, explain
+from analytics.api_alerts import add_alerts
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
 from analytics.api_token import is_loopback
@@ -263,7 +264,13 @@ def _routing(
 async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
-    parts = make_analytics(cloud, control=control, emit=feed.emit)
+    parts = make_analytics(
+        cloud,
+        control=control,
+        emit=feed.emit,
+        base=lambda: config.stages.analytics,
+        alerts_folder=config.stages.data,
+    )
     token = _api_token(config)
     app = create_app(
         view=parts.view,
@@ -272,13 +279,14 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
         tokens=[token, config.stages.token] if token else [],
     )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
+    add_alerts(app, parts.alerts)
     others = from_stage(config.stages.pipeline, config.stages.token)
     add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     add_capabilities(app, backend=config.aws.backend)
     postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
     doors = [postgres] if postgres is not None else []
-    yield Parts([*parts.followers, control, parts.model, *doors], app)
+    yield Parts([*parts.followers, control, parts.alerts, parts.model, *doors], app)
 
 
 def _api_token(config: Config) -> str:
