@@ -73,6 +73,12 @@ _FAILURES = tuple(
     COUNTS.index(name) for name in ("num_authorization_failures", "num_authentication_failures")
 )
 
+ALERT_SECONDS = 1.0
+"""At a stop: how long to wait for alerts under way, so that they are recorded. What waits for a channel is kept by it."""
+
+UNTOLD_SECONDS = 3600
+"""An incident that was closed while nobody could be told is told of after a restart, if it is not older than this."""
+
 REWRITE_SECONDS = 5
 """An incident that goes on unchanged is written again this often, for its `updated_at`."""
 
@@ -264,7 +270,10 @@ class VerdictLoop:
         self._draining.set()
         while await self.step():
             pass
-        await self._rows.write([])
+        await self._responder.quiet(ALERT_SECONDS)
+        told = self._responder.told()
+        recorded = self._incident_changes(self._book.record(told))
+        await self._rows.write([*self._log.take(told), *recorded])
         await self._save()
         self._state = "stopped"
 
@@ -296,6 +305,9 @@ class VerdictLoop:
         for incident in memory.open:
             self._book.restore(incident)
             self._responder.restore(incident)
+        for incident in memory.closed:
+            if self._clock.now() - (incident.closed_at or 0) < UNTOLD_SECONDS * SECOND:
+                self._responder.restore(incident)
         shut_out = self._control.quarantined()
         for stay in memory.stays:
             if stay.device_id in shut_out:
@@ -433,6 +445,8 @@ class VerdictLoop:
         for incident in self._book.open:
             actions += await self._responder.respond(incident, fleet_size=self._model.fleet_size)
         actions += await self._responder.tend(self._book.closed_at)
+        self._responder.all_clear(self._book.find)
+        actions += self._responder.told()
         changed += self._book.record(actions)
         for incident_id in self._book.settled(verdict.at):
             self._responder.forget(incident_id)

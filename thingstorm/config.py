@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from contracts.errors import ConfigError
+from thingstorm.config_alerts import AlertsConfig, LogsConfig
 
 DEFAULT_FILE = Path("thingstorm.toml")
 
@@ -83,17 +84,23 @@ class PipelineConfig(_Section):
     batch_size: Count = 50  # BatchSize
     batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
     visibility_seconds: Count = 30  # VisibilityTimeout: a message that the handler left comes again
+    keep_days: Annotated[float, Field(ge=0)] = 0.0  # of messages and metrics in tables and view; 0: for ever
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
     archive_topics: tuple[str, ...] = ()  # SNS topics that the delivery stream is subscribed to
 
 
 class ViewConfig(_Section):
-    """The SQL view. Without a path it lives in memory and ends with the stack."""
+    """The SQL view. Without a path it lives in memory and ends with the stack.
+
+    With `hot_seconds` older telemetry leaves the view's file and is read from the archive's objects, under the same
+    name; at least 20 minutes, because a delivery stream holds records back for as much as 15.
+    """
 
     backend: str = "duckdb"
     path: Path | None = None
     memory_limit: str = "2GB"
+    hot_seconds: Annotated[float, Field(ge=1_200)] | None = None
 
 
 class ModelConfig(_Section):
@@ -172,6 +179,8 @@ class Config(BaseSettings):
     model: ModelConfig = ModelConfig()
     api: ApiConfig = ApiConfig()
     stages: StagesConfig = StagesConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    logs: LogsConfig = LogsConfig()
     drain_seconds: Seconds = 5.0
 
     @classmethod

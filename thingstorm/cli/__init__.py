@@ -11,6 +11,7 @@ import typer
 import thingstorm
 from contracts.errors import ThingstormError
 from thingstorm.cli import (
+    alerts,
     announce,
     ask,
     bench,
@@ -53,6 +54,7 @@ for module in (
     operate,
     follow,
     announce,
+    alerts,
     rules,
     users,
     bench,

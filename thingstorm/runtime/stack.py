@@ -12,6 +12,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from analytics.api import create_app
+from analytics.api_alerts import add_alerts
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
 from analytics.api_token import check_open
@@ -45,6 +46,7 @@ from thingstorm.runtime.parts import (
 )
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
+from thingstorm.runtime.troubles import telling_troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,10 @@ async def running(
         stack, services = _build(
             cloud, rules, emit, emulators, endpoint=endpoint, extend=extend, access=access
         )
-        async with supervise(services, drain_seconds=config.drain_seconds):
+        async with (
+            supervise(services, drain_seconds=config.drain_seconds),
+            telling_troubles(stack.health, lambda line: emit("note", {"what": line})),
+        ):
             if stack.broker.cannot:
                 emit("note", {"what": stack.broker.cannot})
             yield stack
@@ -155,7 +160,12 @@ def _build(
         broker=broker,
         enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
     )
-    analytics = make_analytics(cloud, control=broker, emit=emit)
+    analytics = make_analytics(
+        cloud,
+        control=broker,
+        emit=emit,
+        base=lambda: f"http://{api.host}:{api.port}",
+    )
     services: list[Service] = []
 
     def health() -> list[Health]:
@@ -165,6 +175,7 @@ def _build(
         view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
     )
     add_model_state(app, analytics.model)
+    add_alerts(app, analytics.alerts)
     add_health(app, health, stage="stack")
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
@@ -178,7 +189,16 @@ def _build(
     api = ApiServer(access.guard(app), host=config.api.host, port=config.api.port)
     postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
     doors = [postgres] if postgres is not None else []
-    services += [*analytics.followers, *pipeline.services, analytics.model, *beside, api, *doors, broker]
+    services += [
+        *analytics.followers,
+        *pipeline.services,
+        analytics.alerts,
+        analytics.model,
+        *beside,
+        api,
+        *doors,
+        broker,
+    ]
     emulator = emulators[0] if emulators else None
     stack = Stack(
         cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator, extend is not None

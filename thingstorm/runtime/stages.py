@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from analytics.api import create_app, explain
+from analytics.api_alerts import add_alerts
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
 from analytics.api_token import is_loopback
@@ -51,7 +52,6 @@ from thingstorm.runtime.following import (
     from_trail,
     from_view,
 )
-from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.pages import Backstage, MakePage
 from thingstorm.runtime.parts import (
@@ -75,14 +75,13 @@ from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
 from thingstorm.runtime.theatre import Theatre
+from thingstorm.runtime.troubles import telling_troubles
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds before the parts are started again after a failure, doubled each time."""
 
 STEADY_SECONDS = 30.0
 """Parts that lived so long were well: the next failure begins with the first pause again."""
-
-WATCH_SECONDS = 0.5
 
 Tell = Callable[[str], None]
 
@@ -144,7 +143,7 @@ async def serve_stage(
     server = ApiServer(
         served, host=config.stages.host, port=url.port or 80, name=f"{stage} stage", setting=f"stages.{stage}"
     )
-    watching = _telling_changes(front, tell)
+    watching = telling_troubles(lambda: [] if front.fault else front.health(), tell)
     async with stop_on_signal() as stop, supervise([server], drain_seconds=1.0), watching:
         await _serve_until(stop, front, lambda: _STAGES[stage](config, scenario, tell, page), config, tell)
 
@@ -191,29 +190,6 @@ def _check(stage: str, config: Config) -> None:
             f"the {stage} does not know where the AWS services are",
             fix="set THINGSTORM__AWS__ENDPOINT (or aws.endpoint), for example http://127.0.0.1:4566",
         )
-
-
-@asynccontextmanager
-async def _telling_changes(front: _Front, tell: Tell) -> AsyncIterator[None]:
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_tell_changes, front, tell)
-            yield
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise first_error(group) from None
-
-
-async def _tell_changes(front: _Front, tell: Tell) -> None:
-    """A line when a part fails, and when it is well again; never twice the same."""
-    told: dict[str, str] = {}
-    while True:
-        await anyio.sleep(WATCH_SECONDS)
-        for one in [] if front.fault else front.health():
-            trouble = one.detail if one.state == "failed" else ""
-            if trouble != told.get(one.name, ""):
-                tell(f"{one.name}: {trouble or 'ready again'}")
-                told[one.name] = trouble
 
 
 @asynccontextmanager
@@ -310,7 +286,13 @@ async def _analytics(
 ) -> AsyncIterator[Parts]:
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
-    parts = make_analytics(cloud, control=control, emit=feed.emit)
+    parts = make_analytics(
+        cloud,
+        control=control,
+        emit=feed.emit,
+        base=lambda: config.stages.analytics,
+        alerts_folder=config.stages.data,
+    )
     token = _api_token(config)
     closed = bool(config.api.token) or not is_loopback(config.api.published or config.stages.host)
     app = create_app(
@@ -320,6 +302,7 @@ async def _analytics(
         tokens=[config.stages.token, config.api.token] if closed else [],
     )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
+    add_alerts(app, parts.alerts)
     others = from_stage(config.stages.pipeline, config.stages.token)
     trace = [others, from_trail(parts.trail), from_view(parts.view, parts.model)]
     add_trace(app, trace)
@@ -327,7 +310,7 @@ async def _analytics(
     add_capabilities(app, backend=config.aws.backend)
     postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
     doors = [postgres] if postgres is not None else []
-    services: list[Service] = [*parts.followers, control, parts.model, *doors]
+    services: list[Service] = [*parts.followers, control, parts.alerts, parts.model, *doors]
     if page is None:
         yield Parts(services, app)
         return
