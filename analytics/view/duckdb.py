@@ -17,6 +17,7 @@ from contracts.messages import Change, Json
 from contracts.ports import Access, Archive, Health, Rows, State
 
 from .archive import Mirror
+from .builtin import GROWING
 from .catalogue import Catalogue, read_definition
 from .confined import SECONDS, a_folder, copy_out, run_confined
 from .describing import describe
@@ -52,7 +53,7 @@ class DuckDBView:
     A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
     collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
     With an archive there is a view of that name over its objects; and with `hot_seconds` telemetry that is older leaves
-    the file, and statements that name it read it from there.
+    the file, and statements that name it read it from there. Messages and metrics leave after `keep_seconds`.
     """
 
     name = "view"
@@ -67,12 +68,14 @@ class DuckDBView:
         confined_seconds: float = SECONDS,
         archive: Archive | None = None,
         hot_seconds: float | None = None,
+        keep_seconds: float | None = None,
     ) -> None:
         self._path = path
         self._mirror = Mirror(archive, path.with_suffix(".archive") if path else None) if archive else None
         self._tiers = Tiers(self._mirror, hot_seconds) if self._mirror else None
         self._memory_limit, self._threads = memory_limit, threads
         self._with_rollups = with_rollups
+        self._keep_seconds = keep_seconds
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
         self._judging = CapacityLimiter(1)
@@ -252,7 +255,7 @@ class DuckDBView:
             self._catalogue = Catalogue(
                 self._connection,
                 with_rollups=self._with_rollups,
-                retention={TIERED: hot} if hot is not None else None,
+                retention=self._retention(hot),
             )
             if self._tiers is not None:
                 now = datetime.now(tz=UTC).replace(tzinfo=None)
@@ -260,6 +263,12 @@ class DuckDBView:
         except (duckdb.Error, OSError) as error:
             raise cannot_open(self._path, error) from None
         self._writer = Writer(self._connection, self._catalogue, tiers=self._tiers)
+
+    def _retention(self, hot: float | None) -> dict[str, float]:
+        kept = dict.fromkeys(GROWING, self._keep_seconds) if self._keep_seconds is not None else {}
+        return {
+            name: seconds for name, seconds in {**kept, TIERED: hot or self._keep_seconds}.items() if seconds
+        }
 
     def close(self) -> None:
         """Close it."""

@@ -57,6 +57,7 @@ def connect(
         for statement in (
             f"SET memory_limit = '{memory_limit}'",
             f"SET threads = {threads}",
+            "SET allocator_background_threads = true",  # without it what a query had needed stays resident
             "SET TimeZone = 'UTC'",
             *(() if files else SHUT),
             *BOOKS,
