@@ -33,6 +33,9 @@ MOST = 5_000
 
 POLL_SECONDS = 0.05
 WINDOW_MS = 60_000
+NEWEST_MS = 30_000
+"""The poll looks for the newest document among those of so long, and takes this for the latency if there is none."""
+
 ROWS_PER_SECOND = 1_000
 DEVICES = 2_000
 BASE_MS = 1_790_000_000_000
@@ -150,9 +153,8 @@ def rows(subject: Subject, settings: dict[str, Any]) -> Figures:
 
 def _poll(subject: Subject, over: threading.Event, found: list[float]) -> None:
     while not over.wait(POLL_SECONDS):
-        ((newest,),) = subject.ask("newest", time.time_ns() // 1_000_000 - WINDOW_MS)
-        if newest is not None:
-            found.append(time.time() * 1000 - float(newest))
+        ((newest,),) = subject.ask("newest", time.time_ns() // 1_000_000 - NEWEST_MS)
+        found.append(time.time() * 1000 - float(newest) if newest is not None else float(NEWEST_MS))
 
 
 def _read(subject: Subject, over: threading.Event, found: list[float]) -> None:
