@@ -57,10 +57,17 @@ class Sender:
         names = ("rate", "seconds", "mode", "first")
         asked = json.dumps({name: settings[name] for name in names})
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "thingstorm.bench.view_documents", asked], stdout=subprocess.PIPE
+            [sys.executable, "-m", "thingstorm.bench.view_documents", asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self._batches: queue.Queue[Batch] = queue.Queue(BEHIND)
         threading.Thread(target=self._take, daemon=True).start()
+
+    def go(self) -> None:
+        """The first batch is stored: send the rest."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def batches(self) -> Iterator[Batch]:
         """What waits, put together up to MOST documents; ends with the sender."""
@@ -91,8 +98,10 @@ def documents(subject: Subject, settings: dict[str, Any]) -> Figures:
         threading.Thread(target=_poll, args=(subject, over, latencies)),
         threading.Thread(target=_read, args=(subject, over, windows)),
     ]
-    batches = Sender(settings).batches()
+    sender = Sender(settings)
+    batches = sender.batches()
     _give(subject, next(batches))
+    sender.go()
     for watcher in watchers:
         watcher.start()
     began, written, size = time.perf_counter(), 0, 0
