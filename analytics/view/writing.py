@@ -16,7 +16,7 @@ import duckdb
 from contracts.messages import Change
 
 from . import fields, rollups, searching
-from .applying import Effect, effect, latest
+from .applying import Effect, effect, lasting, latest
 from .catalogue import Catalogue
 from .collection import Collection
 from .storage import literals
@@ -137,7 +137,7 @@ class Writer:
                 [before],
             ).fetchone()
             rollups.forget(self._connection, collection, before)
-            if self._tiers is not None and collection.name == TIERED:
+            if self._tiers is not None and self._tiers.divided and collection.name == TIERED:
                 self._tiers.divide(self._connection, before)
             self._connection.execute("COMMIT")
         except BaseException:
@@ -168,7 +168,7 @@ class Writer:
         return self._at
 
     def _apply_one(self, collection: Collection, changes: Sequence[Change], at: datetime) -> _Done:
-        chosen = latest(changes, collection)
+        chosen = latest(lasting(changes, collection, at), collection)
         stored = self._stored(collection, chosen)
         found = effect(chosen, stored)
         if not found:
@@ -180,9 +180,9 @@ class Writer:
         columns = _insert(self._connection, collection, found, at)
         if found.removals:
             self._buried.add(collection.name)
-        for identity, sequence in found.removals.items():
             self._connection.execute(
-                "INSERT INTO _tombstones VALUES (?, ?, ?)", [collection.name, identity, sequence]
+                "INSERT INTO _tombstones SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])::HUGEINT",
+                [collection.name, list(found.removals), [str(one) for one in found.removals.values()]],
             )
         items = {identity: change.new or {} for identity, change in found.upserts.items()}
         searching.add(self._connection, collection, items, at)

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +64,18 @@ async def test_messages_leave_a_view_that_keeps_them_for_so_long_and_other_rows_
         assert await view.retain() == 1
         assert await rows(view, "SELECT count(*) FROM telemetry") == [(1,)]
         assert await rows(view, "SELECT count(*) FROM devices") == [(1,)]
+
+
+async def test_a_removal_at_the_end_of_an_items_time_is_the_retentions_and_leaves_no_tombstone() -> None:
+    now = int(time.time() * 1000)
+    old, young = telemetry(1, received_at=now - 3_600_000), telemetry(2, received_at=now)
+    view = DuckDBView(None, keep_seconds=3600)
+    async with supervise([view], drain_seconds=10):
+        await view.apply([old, young])
+        gone = [replace(one, kind="REMOVE", new=None, old=one.new, sequence=9000) for one in (old, young)]
+        assert await view.apply(gone) == 1
+        assert await rows(view, "SELECT event_id FROM telemetry") == [(old.key["event_id"],)]
+        assert await view.apply([replace(old, sequence=8000), replace(young, sequence=8000)]) == 1, "one tombstone"
 
 
 async def test_a_payload_that_is_no_json_is_kept_as_it_is() -> None:
