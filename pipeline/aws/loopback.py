@@ -6,6 +6,7 @@ connection to an emulator none of it is needed; what is not a plain request with
 """
 
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,10 +105,8 @@ class _Connection:
         self._buffer = memoryview(bytearray(CHUNK))
         opened.settimeout(read_seconds)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def __del__(self) -> None:
-        """Nobody will use it again."""
-        self._socket.close()
+        # clients are cycles, whose members Python finalizes in any order: the socket must not go before it is closed
+        weakref.finalize(self, opened.close)
 
     def exchange(self, data: bytes) -> _Answer | None:
         """Send and receive; None if the other side had closed before it answered anything. Raises OSError."""

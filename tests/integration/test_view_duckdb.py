@@ -75,7 +75,9 @@ async def test_a_removal_at_the_end_of_an_items_time_is_the_retentions_and_leave
         gone = [replace(one, kind="REMOVE", new=None, old=one.new, sequence=9000) for one in (old, young)]
         assert await view.apply(gone) == 1
         assert await rows(view, "SELECT event_id FROM telemetry") == [(old.key["event_id"],)]
-        assert await view.apply([replace(old, sequence=8000), replace(young, sequence=8000)]) == 1, "one tombstone"
+        assert await view.apply([replace(old, sequence=8000), replace(young, sequence=8000)]) == 1, (
+            "one tombstone"
+        )
 
 
 async def test_a_payload_that_is_no_json_is_kept_as_it_is() -> None:
