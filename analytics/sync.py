@@ -9,11 +9,13 @@ from anyio.abc import TaskStatus
 from numpy.typing import NDArray
 
 from contracts.clock import Clock
+from contracts.errors import Transient
 from contracts.messages import MILLISECOND, SECOND, Change, Nanoseconds
 from contracts.ports import Health, State, View
 from contracts.streams import BatchStream, StreamClosed
 from contracts.trail import Trail
 
+RETRY_SECONDS = 1.0
 SAMPLES = 50_000
 """Latency samples kept: four minutes at 200 messages a second."""
 
@@ -99,8 +101,18 @@ class Sync:
             found.setdefault(at // SECOND, []).append(latency)
         return found
 
+    async def _apply(self, changes: Sequence[Change]) -> None:
+        """Again until the view takes them: it says itself what it waits for."""
+        while True:
+            try:
+                await self._view.apply(changes)
+            except Transient:
+                await anyio.sleep(RETRY_SECONDS)
+            else:
+                return
+
     async def _step(self, changes: Sequence[Change]) -> None:
-        await self._view.apply(changes)
+        await self._apply(changes)
         self._stream.done(changes)
         self._last_progress = self._clock.now()
         rows = [change.new for change in changes if change.new is not None and change.table == "telemetry"]
