@@ -2,7 +2,7 @@
 import { html, useEffect, useState, call, person, Shown, Empty, Problem, clock, count, plural, span } from "./lib.js";
 import { refresh, useTopic } from "./feed.js";
 
-const KINDS = [["stories", "Stories"], ["benign", "Benign"], ["hostile", "Attacks"], ["mixed", "Attacks inside benign events"], ["faults", "Faults of the platform"]];
+const KINDS = [["own", "Your own"], ["stories", "Stories"], ["benign", "Benign"], ["hostile", "Attacks"], ["mixed", "Attacks inside benign events"], ["faults", "Faults of the platform"]];
 const MARKS = { passed: "✓", failed: "✗", holding: "✓", waiting: "…" };
 const SAYS = { passed: "passed", failed: "failed", holding: "true so far", waiting: "not yet" };
 
