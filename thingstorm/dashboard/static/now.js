@@ -124,10 +124,10 @@ export function Now({ head }) {
     <section class="card wide"><div class="bar"><h2>Messages a second, by topic</h2>
       <div class="choice" role="group" aria-label="Span">${SPANS.map(([name, n]) => html`<button key=${n} class=${n === seconds ? "on" : ""} aria-pressed=${n === seconds} onClick=${() => setSeconds(n)}>${name}</button>`)}</div></div>
       <${Phases} phases=${data.phases} at=${head ? head.at : Date.now()} />
-      ${xs.length > 1 ? html`<${TimeChart} xs=${xs} height=${250} sync="now" phases=${data.phases} label=${`Messages a second over ${seconds} s: ${figure(last && last.messages)} in the last one`}
+      ${groups.length ? html`<${TimeChart} xs=${xs} height=${250} sync="now" phases=${data.phases} label=${`Messages a second over ${seconds} s: ${figure(last && last.messages)} in the last one`}
         series=${[...groups.map((group, at) => ({ label: group, color: COLORS[at], stack: true, values: of((row) => row.groups[group] || 0) })),
           { label: "expected", color: "--text", dash: [4, 4], values: of((row) => (row.uptick > 0 ? row.messages / row.uptick : null)) }]} />
-        <${Lane} rows=${rows} xs=${xs} />` : html`<${Empty} title="No traffic yet">Devices that connect to the broker show here within two seconds.<//>`}
+        <${Lane} rows=${rows} xs=${xs} />` : html`<${Empty} title="No traffic yet">What devices send to the broker shows here within two seconds. No device at hand? <a href="#/scenarios/demo">Play the demo</a>.<//>`}
     </section>
     <div class="grid">
       <section class="card"><h2>Strangest device, in thresholds</h2>
