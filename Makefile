@@ -29,7 +29,8 @@ up: setup ## The whole stack until Ctrl-C, with its addresses
 test: setup ## All tests: unit, integration, acceptance, packaging
 	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-screenshots: setup ## The page's tests in Chromium, which draw the pictures of docs/img anew
+# the page's tests in Chromium, which draw the pictures of docs/img anew
+screenshots: setup
 	THINGSTORM_SCREENSHOTS=1 $(RUN)/pytest tests/acceptance/test_page.py
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
