@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT, THINGSTORM
 from stage_processes import TOKEN, StageProcesses, stages
 
+pytestmark = pytest.mark.stages
+
 SHORT = """
 scenario: v1
 name: short
