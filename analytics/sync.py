@@ -7,10 +7,13 @@ import anyio
 from anyio.abc import TaskStatus
 
 from contracts.clock import Clock
+from contracts.measures import Spreading
 from contracts.messages import MILLISECOND, SECOND, Change, Nanoseconds
 from contracts.ports import Health, State, View
 from contracts.streams import BatchStream, StreamClosed
 from contracts.trail import Trail
+
+_UP, _DOWN = "device to gateway", "gateway to view"
 
 SAMPLES = 50_000
 """Latency samples kept: four minutes at 200 messages a second."""
@@ -43,6 +46,13 @@ class Sync:
         self._last_progress: Nanoseconds = 0
         self._applied: Counter[str] = Counter()
         self._latencies: deque[tuple[Nanoseconds, float]] = deque(maxlen=SAMPLES)
+        self._fresh = Spreading(
+            "data_latency_seconds", "From the device's own time to the moment when a query sees the message."
+        )
+        self._hops = {
+            hop: Spreading("hop_latency_seconds", "How long a message took over a hop.", labels={"hop": hop})
+            for hop in (_UP, _DOWN)
+        }
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         self._state = "ready"
@@ -61,7 +71,15 @@ class Sync:
 
     def health(self) -> Health:
         counters = {f"{table}_changes": count for table, count in sorted(self._applied.items())}
-        return Health(self.name, self._state, "", self._last_progress, (self._stream.gauge(),), counters)
+        return Health(
+            self.name,
+            self._state,
+            "",
+            self._last_progress,
+            (self._stream.gauge(),),
+            counters,
+            spreads=(self._fresh.spread(), *(hop.spread() for hop in self._hops.values())),
+        )
 
     def latency_ms(self, quantile: float, *, since: Nanoseconds = 0) -> float:
         """The data latency (device publish to queryable) at this quantile, 0 without samples since then."""
@@ -87,6 +105,11 @@ class Sync:
             or not change.sequence
         ):
             return
-        born = change.new.get("device_time", change.new.get("received_at"))
+        now, received = self._last_progress / MILLISECOND, change.new.get("received_at")
+        born = change.new.get("device_time", received)
         if isinstance(born, int):
-            self._latencies.append((self._last_progress, self._last_progress / MILLISECOND - born))
+            self._latencies.append((self._last_progress, now - born))
+            self._fresh.add((now - born) / 1000)
+        if isinstance(born, int) and isinstance(received, int):
+            self._hops[_UP].add((received - born) / 1000)
+            self._hops[_DOWN].add((now - received) / 1000)

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.clock import Clock
 from contracts.errors import Transient
+from contracts.measures import Spreading
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
 from contracts.trail import Trail
@@ -126,6 +127,11 @@ class Worker:
             "heartbeats",
         )
         self._counters = dict.fromkeys(counters, 0)
+        labels = {"queue": lane}
+        self._waited = Spreading(
+            "queue_wait_seconds", "How long a message lay in the queue before a batch took it.", labels=labels
+        )
+        self._handled = Spreading("handling_seconds", "How long a batch took in the handler.", labels=labels)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as tasks:
@@ -145,7 +151,13 @@ class Worker:
         most = self.mapping.maximum_concurrency * self.mapping.batch_size
         gauge = Gauge(f"{self.name}.in_flight", self._in_flight(), most, self._most_held)
         return Health(
-            self.name, self._state, self._detail, self._last_progress, (gauge,), dict(self._counters)
+            self.name,
+            self._state,
+            self._detail,
+            self._last_progress,
+            (gauge,),
+            dict(self._counters),
+            spreads=(self._waited.spread(), self._handled.spread()),
         )
 
     async def pending(self) -> int:
@@ -176,12 +188,15 @@ class Worker:
         self._most_held = max(self._most_held, self._in_flight())
         self._counters["received"] += len(messages)
         self._counters["batches"] += 1
+        self._waited.add_all(_waits(messages, self._clock.now()))
+        began = self._clock.now()
         bodies = [message["Body"] for message in messages]
         self._trail.note("received", self._clock.now(), bodies, self._lane)
         try:
             outcome = await to_thread.run_sync(self._handle_and_settle, messages, limiter=self._limiter)
         finally:
             del self._held[number]
+            self._handled.add((self._clock.now() - began) / SECOND)
         self._trail.note(
             "handled", self._clock.now(), bodies, f"{outcome.failed} failed" if outcome.failed else ""
         )
@@ -308,6 +323,12 @@ class Worker:
                 for entry in _entries(messages[first : first + RECEIVE])
             ]
             self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+
+
+def _waits(messages: Sequence[Sqs], now: Nanoseconds) -> list[float]:
+    """Seconds since each was sent, where SQS says when; one that comes again counts from its first time."""
+    sent = [message.get("Attributes", {}).get("SentTimestamp", "") for message in messages]
+    return [now / SECOND - int(one) / 1000 for one in sent if one.isdigit()]
 
 
 def _entries(messages: Sequence[Sqs]) -> list[dict[str, Any]]:

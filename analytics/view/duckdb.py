@@ -13,6 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from contracts.errors import ConfigError, NotReady
+from contracts.measures import Spreading
 from contracts.messages import Change, Json
 from contracts.ports import Access, Archive, Health, Rows, State
 
@@ -76,6 +77,7 @@ class DuckDBView:
         self._writer: Writer | None = None
         self._state: State = "starting"
         self._last_progress = 0
+        self._asked = Spreading("query_seconds", "How long a query took, one that failed too.")
         self._counters = dict.fromkeys(("applied", "ignored", "batches", "queries", "refused", "retired"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -102,7 +104,15 @@ class DuckDBView:
         detail = str(self._path) if self._path else "in memory"
         if self._mirror is not None and (unreadable := self._mirror.unreadable):
             detail += f"; of the archive {len(unreadable)} objects cannot be read: {next(iter(unreadable.values()))}"
-        return Health(self.name, self._state, detail, self._last_progress, (), dict(self._counters))
+        return Health(
+            self.name,
+            self._state,
+            detail,
+            self._last_progress,
+            (),
+            dict(self._counters),
+            spreads=(self._asked.spread(),),
+        )
 
     async def apply(self, changes: Sequence[Change]) -> int:
         """Apply in one transaction, with the checkpoints of their shards. Returns how many took effect."""
@@ -260,6 +270,7 @@ class DuckDBView:
 
     async def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         self._counters["queries"] += 1
+        began = time.monotonic()
         cursor = self._open_one().cursor()
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
@@ -280,6 +291,8 @@ class DuckDBView:
         except ConfigError:
             self._counters["refused"] += 1
             raise
+        finally:
+            self._asked.add(time.monotonic() - began)
 
     def _count(self, asked: int, applied: int) -> None:
         self._counters["batches"] += 1

@@ -25,6 +25,7 @@ from pipeline.aws.provision import LANES, Resources, provision
 from pipeline.aws.session import ClientFactory
 from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from thingstorm.config import Config
+from thingstorm.runtime.depths import QueueDepths
 from thingstorm.runtime.following import add_dead_letters, add_trace, from_trail, from_view
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
@@ -131,7 +132,8 @@ def _build(
     )
     add_model_state(app, analytics.model)
     add_alerts(app, analytics.alerts)
-    add_health(app, health, stage="stack")
+    depths = QueueDepths(cloud)
+    add_health(app, health, stage="stack", depths=lambda: depths)
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
     add_trace(app, [*trails, from_view(analytics.view, analytics.model)])

@@ -40,6 +40,7 @@ from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from simulator.scenario import Scenario
 from thingstorm import __version__
 from thingstorm.config import Config
+from thingstorm.runtime.depths import QueueDepths
 from thingstorm.runtime.following import (
     add_dead_letters,
     add_trace,
@@ -49,7 +50,7 @@ from thingstorm.runtime.following import (
     from_view,
 )
 from thingstorm.runtime.groups import first_error
-from thingstorm.runtime.health import add_health
+from thingstorm.runtime.health import Depths, add_health
 from thingstorm.runtime.parts import (
     Cloud,
     check_names,
@@ -87,6 +88,7 @@ class Parts:
 
     services: list[Service]
     app: FastAPI
+    depths: Depths | None = None
 
 
 Open = Callable[[Config, Scenario | None, Tell], AbstractAsyncContextManager[Parts]]
@@ -100,10 +102,11 @@ class _Front:
     services: list[Service] = field(default_factory=list)
     fault: ThingstormError | None = None
     inner: FastAPI | None = None
+    depths: Depths | None = None
     outer: FastAPI = field(default_factory=lambda: FastAPI(openapi_url=None))
 
     def __post_init__(self) -> None:
-        add_health(self.outer, self.health, stage=self.stage)
+        add_health(self.outer, self.health, stage=self.stage, depths=lambda: self.depths)
 
         @self.outer.api_route("/{path:path}", methods=["GET", "POST"])
         async def not_ready() -> JSONResponse:
@@ -150,6 +153,7 @@ async def _serve_until(
                 supervise(parts.services, drain_seconds=config.drain_seconds),
             ):
                 front.services, front.inner, front.fault = parts.services, parts.app, None
+                front.depths = parts.depths
                 tell(f"{front.stage} {__version__} is up")
                 await stop.wait()
                 tell(f"{front.stage} is draining")
@@ -249,7 +253,7 @@ async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> 
             services += [delivery, *make_feeds(cloud, delivery)]
         if "router" in parts and archive is not None:
             services += _routing(config, cloud, rules, trail=trail, archive=archive, app=app)
-        yield Parts(services, app)
+        yield Parts(services, app, QueueDepths(cloud) if "worker" in parts else None)
     finally:
         if remote is not None:
             await remote.aclose()
