@@ -25,6 +25,7 @@ from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, Rows,
 
 from .action_log import ActionLog
 from .announcements import Announcements
+from .baseline import Profile
 from .desk import Desk
 from .detectors import check_detector
 from .drift import DriftRules
@@ -171,6 +172,8 @@ class VerdictLoop:
         self._last_progress: Nanoseconds = 0
         self._counters = dict.fromkeys(("ticks", "late", "skipped", "flagged"), 0)
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
+        self.scores: deque[tuple[Nanoseconds, float]] = deque(maxlen=KEPT_VERDICTS)
+        """By the end of each window judged, the strangest device's score in thresholds: from 1.0 on it is flagged."""
 
     def _jobs_query(self, view: View, clock: Clock) -> ScheduledQuery:
         return ScheduledQuery(
@@ -229,6 +232,20 @@ class VerdictLoop:
     def drifted(self) -> frozenset[str]:
         """The devices that crept up alone, as far as a baseline follows."""
         return self._model.drifted
+
+    @property
+    def training_until(self) -> Nanoseconds | None:
+        """The end of the learning phase, once it is known."""
+        return self._model.training_until
+
+    def shut_out(self) -> frozenset[str]:
+        """Who is in quarantine (in a dry run: who would be)."""
+        return self._responder.shut_out()
+
+    def profile(self, device_id: str, device_type: str) -> Profile | None:
+        """What was learnt of a device, else of its type, else of the fleet; None while learning."""
+        learnt = self._model.learnt
+        return learnt.baseline.profile(device_id, device_type) if learnt else None
 
     @property
     def schedule(self) -> tuple[Pace, ...]:
@@ -436,6 +453,7 @@ class VerdictLoop:
 
     async def _handle(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
+        self.scores.append((verdict.at, self._model.strangest))
         if verdict.kind != self._last_kind:
             facts = {"kind": verdict.kind, "confidence": verdict.confidence, "summary": verdict.summary}
             self._emit("verdict", facts)

@@ -12,6 +12,7 @@ from contracts.errors import Terminal
 from contracts.messages import Change
 
 from .aws.session import translated
+from .ingest import EXPIRES
 from .items import plain_item
 
 LIMIT: Final = 1000
@@ -137,7 +138,7 @@ class TableStream:
         return found, page.get("LastEvaluatedKey")
 
     def _scanned(self, item: Mapping[str, Any]) -> Change:
-        plain = plain_item(item)
+        plain = _shown(item)
         return Change("INSERT", self.collection, {name: plain[name] for name in self._key}, plain, None, 0)
 
     def _stream_arn(self) -> str:
@@ -196,11 +197,16 @@ def _change(collection: str, shard_id: str, record: Mapping[str, Any]) -> Change
         kind=record["eventName"],
         table=collection,
         key=plain_item(told["Keys"]),
-        new=plain_item(told["NewImage"]) if "NewImage" in told else None,
-        old=plain_item(told["OldImage"]) if "OldImage" in told else None,
+        new=_shown(told["NewImage"]) if "NewImage" in told else None,
+        old=_shown(told["OldImage"]) if "OldImage" in told else None,
         sequence=int(told["SequenceNumber"]),
         shard=shard_id,
     )
+
+
+def _shown(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item without what only the table needs."""
+    return {name: value for name, value in plain_item(item).items() if name != EXPIRES}
 
 
 def removed(collection: str, keys: Sequence[Mapping[str, Any]]) -> list[Change]:

@@ -5,8 +5,10 @@ files are named by the objects' keys: what is gone from the archive goes here as
 """
 
 import hashlib
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +57,7 @@ class Mirror:
         self._refreshing = anyio.Lock()
         self.unreadable: dict[str, str] = {}
         self.objects = 0
+        self._refreshed = -math.inf
 
     def open(self) -> None:
         """Make the folder, with an empty file: DuckDB reads no empty folder."""
@@ -66,16 +69,25 @@ class Mirror:
             shutil.rmtree(self._own, ignore_errors=True)
 
     def view_sql(self) -> str:
-        """The view `archive` over the files. A folder's name with a quote in it is doubled."""
-        files = str(self.folder / "*.parquet").replace("'", "''")
+        """The view `archive` over the files."""
         return (
             f"CREATE OR REPLACE VIEW {_COLUMNS.name} AS "  # noqa: S608 - the text is ours
-            f"SELECT * REPLACE (payload::JSON AS payload, extra::JSON AS extra) FROM read_parquet('{files}')"
+            f"SELECT * REPLACE (payload::JSON AS payload, extra::JSON AS extra) FROM read_parquet('{self.files}')"
         )
 
-    async def refresh(self) -> None:
-        """Read what is new, forget what is gone. Raises Transient, Terminal, and NotReady when it takes too long."""
+    @property
+    def files(self) -> str:
+        """All files, for SQL: a quote in the folder's name is doubled."""
+        return str(self.folder / "*.parquet").replace("'", "''")
+
+    async def refresh(self, *, older_than: float = 0.0) -> None:
+        """Read what is new, forget what is gone, unless that was done in the last `older_than` seconds.
+
+        Raises Transient, Terminal, and NotReady when it takes too long.
+        """
         async with self._refreshing:
+            if time.monotonic() - self._refreshed < older_than:
+                return
             with anyio.move_on_after(REFRESH_SECONDS) as scope:
                 await self._refresh()
         if scope.cancelled_caught:
@@ -90,6 +102,7 @@ class Mirror:
         for name, key in wanted.items():
             if name not in there and key not in self.unreadable:
                 await self._take(key, self.folder / name)
+        self._refreshed = time.monotonic()
 
     async def _take(self, key: str, path: Path) -> None:
         """One object; one that cannot be read is told and left out."""

@@ -20,6 +20,7 @@ from .applying import Effect, effect, latest
 from .catalogue import Catalogue
 from .collection import Collection
 from .storage import literals
+from .tiers import TIERED, Tiers
 from .transforming import transform
 
 WRITE_EVERY = 1.0
@@ -39,9 +40,12 @@ class _Done:
 class Writer:
     """The one writer of an open view; used from the writing thread only."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, catalogue: Catalogue) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, catalogue: Catalogue, *, tiers: Tiers | None = None
+    ) -> None:
         self._connection = connection
         self._catalogue = catalogue
+        self._tiers = tiers
         self._counted: fields.Tally = Counter()
         self._written = time.monotonic()
         self._pending: dict[str, rollups.Touched] = {}
@@ -132,6 +136,8 @@ class Writer:
                 [before],
             ).fetchone()
             rollups.forget(self._connection, collection, before)
+            if self._tiers is not None and collection.name == TIERED:
+                self._tiers.divide(self._connection, before)
             self._connection.execute("COMMIT")
         except BaseException:
             self._connection.execute("ROLLBACK")

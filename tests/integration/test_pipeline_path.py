@@ -46,7 +46,7 @@ def reading(number: int, **values: Any) -> dict[str, Any]:
     }
 
 
-def worker(aws: Aws, lane: str = "telemetry") -> Worker:
+def worker(aws: Aws, lane: str = "telemetry", **options: Any) -> Worker:
     return Worker(
         lane,
         sqs=aws.client("sqs"),
@@ -54,6 +54,7 @@ def worker(aws: Aws, lane: str = "telemetry") -> Worker:
         queue_arn=aws.resources.queue_arns[lane],
         handler=make_handler(aws.client("dynamodb"), aws.resources.tables),
         clock=SystemClock(),
+        **options,
     )
 
 
@@ -81,6 +82,7 @@ def reader(
     out: BatchStream[Change],
     checkpoints: dict[tuple[str, str], int] | None = None,
     keys: Sequence[dict[str, str]] = (),
+    **options: Any,
 ) -> ChangeReader:
     """`checkpoints` and `keys` are what the view has already."""
 
@@ -98,6 +100,7 @@ def reader(
         checkpoints=known,
         keys=rows,
         clock=SystemClock(),
+        **options,
     )
 
 
@@ -163,23 +166,63 @@ async def test_an_older_event_never_overwrites_a_newer_one(provisioned: Aws, *, 
     assert (item["session_id"], item["connected"]) == ({"S": "new"}, {"BOOL": False})
 
 
-async def test_a_handler_that_fails_keeps_the_messages(provisioned: Aws) -> None:
-    """Nothing is deleted before it is written: a table that is missing stops the worker with its name."""
-    broken = Worker(
+async def test_a_missing_table_is_said_and_its_messages_wait_until_it_is_there(provisioned: Aws) -> None:
+    name, dynamodb = f"{provisioned.prefix}-late", provisioned.client("dynamodb")
+    waiting = Worker(
         "telemetry",
         sqs=provisioned.client("sqs"),
         queue_url=provisioned.resources.queues["telemetry"],
         queue_arn=provisioned.resources.queue_arns["telemetry"],
-        handler=make_handler(
-            provisioned.client("dynamodb"), {"telemetry": "not-there", "devices": "not-there"}
-        ),
+        handler=make_handler(dynamodb, {**provisioned.resources.tables, "telemetry": name}),
         clock=SystemClock(),
     )
     publish(provisioned, [reading(1)])
-    with pytest.raises(Terminal, match="BatchWriteItem"):
-        async with supervise([broken], drain_seconds=1):
-            await anyio.sleep(10)
-    assert queue_depth(provisioned.client("sqs"), provisioned.resources.queues["telemetry"]) == 1
+    async with supervise([waiting], drain_seconds=10):
+        with anyio.fail_after(10):
+            while waiting.health().state != "failed":
+                await anyio.sleep(0.02)
+        detail = waiting.health().detail
+        assert "DynamoDB: BatchWriteItem failed: ResourceNotFoundException" in detail
+        assert "fix: it is not there: make it with `thingstorm deploy`" in detail
+        assert await waiting.pending() == 1
+        table = dynamodb.describe_table(TableName=provisioned.resources.tables["telemetry"])["Table"]
+        dynamodb.create_table(
+            TableName=name,
+            KeySchema=table["KeySchema"],
+            AttributeDefinitions=table["AttributeDefinitions"],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        with anyio.fail_after(10):
+            while not waiting.health().counters["deleted"]:
+                await anyio.sleep(0.02)
+        assert (waiting.health().state, waiting.health().detail) == ("ready", "")
+    assert audit.count_items(dynamodb, name) == 1
+
+
+async def test_what_an_emulator_forgot_is_made_again_and_nobody_ends(provisioned: Aws) -> None:
+    """As after a restart of the emulator in a container: queues, topics and tables are gone."""
+
+    def mend() -> None:
+        provision(provisioned.factory, prefix=provisioned.prefix)
+
+    out = BatchStream[Change]("changes", capacity=100)
+    applied: dict[tuple[str, str], int] = {}
+    services = [reader(provisioned, out, applied, mend=mend), worker(provisioned, mend=mend)]
+    async with supervise(services, drain_seconds=10):
+        publish(provisioned, [reading(1)])
+        (first,) = await take(out, 1)
+        applied["telemetry", first.shard] = first.sequence
+        resources = provisioned.resources
+        provisioned.client("sqs").delete_queue(QueueUrl=resources.queues["telemetry"])
+        provisioned.client("dynamodb").delete_table(TableName=resources.tables["telemetry"])
+        with anyio.fail_after(10):
+            while not any(service.health().counters["retries"] for service in services):
+                await anyio.sleep(0.02)
+        await to_thread.run_sync(mend)  # the topic's queue is there again, whoever made it
+        publish(provisioned, [reading(2)])
+        (change,) = [one for one in await take(out, 1) if one.kind == "INSERT"]
+    assert change.new is not None
+    assert change.new["message_id"] == "m2"
 
 
 async def test_a_table_that_takes_nothing_for_now_is_tried_again(provisioned: Aws) -> None:
@@ -213,7 +256,7 @@ async def test_a_table_that_takes_nothing_for_now_is_tried_again(provisioned: Aw
 
 
 async def test_a_reader_scans_what_is_there_and_resumes_from_its_checkpoint(provisioned: Aws) -> None:
-    handle = make_handler(provisioned.client("dynamodb"), provisioned.resources.tables)
+    handle = make_handler(provisioned.client("dynamodb"), provisioned.resources.tables, keep_seconds=86_400)
     arn = provisioned.resources.queue_arns["telemetry"]
 
     def store(*numbers: int) -> None:
@@ -233,6 +276,11 @@ async def test_a_reader_scans_what_is_there_and_resumes_from_its_checkpoint(prov
         (change,) = await take(again, 1)
     assert change.new is not None
     assert change.new["message_id"] == "m3"
+    stored = provisioned.client("dynamodb").scan(TableName=provisioned.resources.tables["telemetry"])["Items"]
+    assert {item["expires_at"]["N"] for item in stored} == {str(1_700_000_000 + 86_400)}
+    assert not [
+        one for one in (*seen, change) if one.new and "expires_at" in one.new
+    ]  # the table's own affair
 
 
 async def test_what_the_stream_has_forgotten_is_scanned_for(provisioned: Aws) -> None:

@@ -78,7 +78,7 @@ def test_a_test_of_the_alerts_reaches_every_channel_and_says_which_it_does_not(
     assert outcomes["gone"].startswith("failed: gone does not answer")
     told = json.loads(receiver.got[-1][1])
     assert told["test"] is True
-    assert told["link"] == f"{stack.addresses['api']}/incidents/{told['incident_id']}"
+    assert told["link"] == f"{stack.addresses['api']}/#/incidents/{told['incident_id']}"
     (message,) = stack.boto("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
     assert told["incident_id"] in message["Body"]
     stack.boto("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])

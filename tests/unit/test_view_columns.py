@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.view import fields
-from analytics.view.collection import BIGINT, TIMESTAMP, VARCHAR, Collection
+from analytics.view.collection import BIGINT, JSON, TIMESTAMP, VARCHAR, Collection
 from analytics.view.storage import MAX_LITERALS, connect, literals
 from contracts.messages import Json
 
@@ -65,6 +65,15 @@ def test_what_json_does_not_know_is_kept_as_text(odd: float) -> None:
     assert json.loads(row["extra"]) == {"odd": str(odd), "fine": "1", "none": "None"}
     (within,) = stored({"deep": {"odd": [odd]}, "moment": NOW})
     assert json.loads(within["extra"]) == {"deep": str({"odd": [odd]}), "moment": str(NOW)}
+
+
+@pytest.mark.parametrize("text", ["NaN", "[1, NaN]", "{", "", "[" * 2_000])
+def test_text_that_the_database_takes_for_no_json_is_kept_beside_its_column(text: str) -> None:
+    """Python's own reader takes NaN: one such payload would fail every batch that it is in."""
+    collection = Collection("c", ("_id",), {"payload": JSON}, {})
+    columns = collection.columns_of({"a": {"payload": text}}, sequences=[1], at=NOW)
+    assert columns["payload"] == [None]
+    assert json.loads(columns["extra"][0]) == {"payload": text}
 
 
 def test_fields_of_a_large_batch_are_counted_by_a_sample_that_sums_to_the_whole() -> None:

@@ -27,6 +27,7 @@ from thingstorm.cli import (
     serve,
     shrink,
     up,
+    users,
     view,
 )
 
@@ -55,6 +56,7 @@ for module in (
     announce,
     alerts,
     rules,
+    users,
     bench,
 ):
     module.register(app)

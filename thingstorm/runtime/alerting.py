@@ -46,7 +46,7 @@ def make_alerts(
         channels,
         clock=clock,
         emit=emit,
-        link=lambda incident_id: f"{(settings.link or base()).rstrip('/')}/incidents/{quote(incident_id)}",
+        link=lambda incident_id: f"{(settings.link or base()).rstrip('/')}/#/incidents/{quote(incident_id)}",
         folder=folder,
         capacity=settings.waiting,
     )

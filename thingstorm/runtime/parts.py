@@ -35,7 +35,7 @@ from pipeline.actions.base import RecordSink
 from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
 from pipeline.actions.destinations import Destinations
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources, provision
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
@@ -62,6 +62,9 @@ CHANGES_CAPACITY = 10_000
 """Stream records wait here for the view: ten full reads of a shard."""
 
 SNS_THREADS = 4
+
+DAY = 86_400
+"""Seconds."""
 
 BROKERS = Registry(
     "broker backend",
@@ -90,6 +93,14 @@ class Cloud:
     factory: ClientFactory
     resources: Resources
     clock: Clock
+
+    @property
+    def mend(self) -> Callable[[], object] | None:
+        """Makes again what is missing; on AWS that is for a person and CloudFormation."""
+        if "emulator" not in self.factory.capabilities:
+            return None
+        visible = self.config.pipeline.visibility_seconds
+        return lambda: provision(self.factory, prefix=self.config.aws.prefix, visibility_seconds=visible)
 
     def archive(self) -> ObjectArchive:
         """The objects that the delivery stream wrote."""
@@ -355,7 +366,13 @@ def make_analytics(
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
+    view = make_view(
+        config.view.path,
+        memory_limit=config.view.memory_limit,
+        archive=cloud.archive(),
+        hot_seconds=config.view.hot_seconds,
+        keep_seconds=config.pipeline.keep_days * DAY or None,
+    )
     trail = Trail()
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
@@ -367,6 +384,7 @@ def make_analytics(
         keys=view.keys,
         clock=clock,
         trail=trail,
+        mend=cloud.mend,
     )
     alerts = make_alerts(
         config.alerts,
@@ -442,13 +460,17 @@ def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
         queue_url=cloud.resources.queues[lane],
         queue_arn=cloud.resources.queue_arns[lane],
         handler=make_handler(
-            cloud.factory.client("dynamodb"), cloud.resources.tables, tell=reasons.__setitem__
+            cloud.factory.client("dynamodb"),
+            cloud.resources.tables,
+            tell=reasons.__setitem__,
+            keep_seconds=pipeline.keep_days * DAY,
         ),
         clock=cloud.clock,
         mapping=mapping,
         dead_letters=dead_letter_queue(cloud, lane),
         reasons=reasons,
         trail=trail,
+        mend=cloud.mend,
     )
 
 
