@@ -38,6 +38,9 @@ _HOPS: tuple[tuple[str, str, str], ...] = (
 )
 """The path of the messages: the hop, the service that counts it, its counter."""
 
+_KINDS = frozenset({"sns", "firehose"})
+"""Actions that a router counts before anything was delivered."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 Families = dict[str, Metric]
@@ -113,7 +116,7 @@ def _counters(families: Families, one: Health) -> None:
     label = _INSTANCES.get(stem, "")
     if not label:
         stem, instance = one.name.replace("-", "_"), ""
-    kinds = {measure.labels.get("action") for measure in one.measures}
+    kinds = _KINDS | {measure.labels.get("action", "") for measure in one.measures}
     for name, value in one.counters.items():
         if name in kinds or not _NAME.fullmatch(name):
             continue  # deliveries by action: told as a measure, with its target
