@@ -139,7 +139,8 @@ class ChangeReader:
             if self._patience.retries != outages:
                 stream.interrupted(shard)
             if shard.gap:
-                shard.gap = False
+                # first our place, then the scan: what is trimmed after it is told by the iterator
+                await self._patience.run(stream.take_place, shard)
                 await self._resync(stream)
             busy = busy or bool(changes)
             await self._hand_on(changes, "records")

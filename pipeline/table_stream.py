@@ -130,6 +130,15 @@ class TableStream:
         shard.gap = shard.gap or not shard.sequence
 
     @translated
+    def take_place(self, shard: Shard) -> None:
+        """Have an iterator, and no gap: a scan follows. A shard that the service has forgotten is closed."""
+        try:
+            shard.iterator = shard.iterator or self._iterator(shard)
+        except self._streams.exceptions.TrimmedDataAccessException:
+            shard.closed = True
+        shard.gap = False
+
+    @translated
     def pages(self, start: Mapping[str, Any] | None = None) -> tuple[list[Change], Mapping[str, Any] | None]:
         """A page of the whole table as changes without a sequence, and where the next one starts."""
         more = {"ExclusiveStartKey": start} if start else {}

@@ -6,7 +6,7 @@ ON CONFLICT and MERGE take seconds on a large table; so an upsert is DELETE of l
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +52,7 @@ class Writer:
         self._buried = {
             name for (name,) in connection.execute("SELECT DISTINCT collection FROM _tombstones").fetchall()
         }
+        self._largest: dict[str, str] = {}
         self._sequence = 0
         self._at = rollups.last_moment(connection)
         self._recover()
@@ -168,7 +169,7 @@ class Writer:
 
     def _apply_one(self, collection: Collection, changes: Sequence[Change], at: datetime) -> _Done:
         chosen = latest(changes, collection)
-        stored = _stored(self._connection, collection, chosen, buried=collection.name in self._buried)
+        stored = self._stored(collection, chosen)
         found = effect(chosen, stored)
         if not found:
             return _Done(0, Counter(), set(), replaced=False)
@@ -191,6 +192,30 @@ class Writer:
             touched | (rollups.touched(collection, columns) if columns else set()),
             replaced=bool(old),
         )
+
+    def _stored(self, collection: Collection, chosen: Iterable[str]) -> dict[str, int]:
+        """The sequences that are stored for these ids, of rows and tombstones.
+
+        An id beyond the largest ever stored is new: in order of time (serial numbers, ULIDs, our own) most are, and a
+        look-up of each is a quarter of what storing it costs.
+        """
+        name, ids = collection.name, list(chosen)
+        if (largest := self._largest.get(name)) is None:
+            ((largest,),) = self._connection.execute(
+                f"SELECT coalesce(max(_id), '') FROM (SELECT _id FROM {name} UNION ALL "  # noqa: S608 - the name is ours
+                f"SELECT _id FROM _tombstones WHERE collection = '{name}')"
+            ).fetchall()
+        self._largest[name] = max(largest, *ids)
+        found: dict[str, int] = {}
+        for listed in literals(one for one in ids if one <= largest):
+            sql = f"SELECT _id, _seq FROM {name} WHERE _id IN ({listed})"  # noqa: S608 - literals are quoted
+            if name in self._buried:
+                sql += (
+                    f" UNION ALL SELECT _id, sequence FROM _tombstones "  # noqa: S608 - likewise
+                    f"WHERE collection = '{name}' AND _id IN ({listed})"
+                )
+            found |= self._connection.execute(sql).fetchall()
+        return found
 
     def _clear(self, collection: Collection, old: Sequence[str]) -> rollups.Touched:
         """Take rows and tombstones of these ids out; the buckets they were in."""
@@ -217,21 +242,6 @@ def _transformed(writer: duckdb.DuckDBPyConnection, collection: Collection, foun
             **{i: change.sequence for i, change in found.upserts.items() if i not in items},
         },
     )
-
-
-def _stored(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, chosen: Mapping[str, Change], *, buried: bool
-) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for ids in literals(chosen):
-        sql = f"SELECT _id, _seq FROM {collection.name} WHERE _id IN ({ids})"  # noqa: S608 - literals are quoted
-        if buried:
-            sql += (
-                f" UNION ALL SELECT _id, sequence FROM _tombstones "  # noqa: S608 - likewise
-                f"WHERE collection = '{collection.name}' AND _id IN ({ids})"
-            )
-        found |= writer.execute(sql).fetchall()
-    return found
 
 
 def _insert(

@@ -220,9 +220,9 @@ async def test_what_an_emulator_forgot_is_made_again_and_nobody_ends(provisioned
                 await anyio.sleep(0.02)
         await to_thread.run_sync(mend)  # the topic's queue is there again, whoever made it
         publish(provisioned, [reading(2)])
-        (change,) = [one for one in await take(out, 1) if one.kind == "INSERT"]
-    assert change.new is not None
-    assert change.new["message_id"] == "m2"
+        inserted = [one.new for one in await take(out, 1) if one.kind == "INSERT" and one.new is not None]
+    # a scan and the stream may both tell a row, of the old table too: the view takes the second for the first
+    assert "m2" in {new["message_id"] for new in inserted}
 
 
 async def test_a_table_that_takes_nothing_for_now_is_tried_again(provisioned: Aws) -> None:

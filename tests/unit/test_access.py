@@ -176,8 +176,8 @@ def test_elsewhere_nothing_is_answered_without_a_login(client: Make, path: str, 
     assert "Bearer" in answer.headers["www-authenticate"]
 
 
-def test_the_health_check_of_the_own_container_needs_no_token(client: Make) -> None:
-    assert client(AccessRules("0.0.0.0", "secret"), address="127.0.0.1").get("/healthz").status_code == 200
+def test_elsewhere_not_even_this_machine_is_asked_no_token(client: Make) -> None:
+    assert client(AccessRules("0.0.0.0", "secret"), address="127.0.0.1").get("/healthz").status_code == 401
 
 
 def test_elsewhere_no_websocket_opens_without_a_login(client: Make) -> None:

@@ -15,6 +15,7 @@ from analytics.view.storage import MAX_LITERALS, connect, literals
 from contracts.messages import Json
 
 DOCS = Collection("docs", ("_id",), {"n": BIGINT, "at": TIMESTAMP, "word": VARCHAR}, {"n": 0})
+DATABASE = connect(None, memory_limit="100MB", threads=1)
 NOW = datetime(2026, 11, 26, tzinfo=UTC).replace(tzinfo=None)
 
 
@@ -104,3 +105,15 @@ def test_long_lists_of_literals_come_in_parts() -> None:
     parts = list(literals(f"it's {number}" for number in range(MAX_LITERALS + 1)))
     assert [part.count("it''s") for part in parts] == [MAX_LITERALS, 1]
     assert list(literals([])) == []
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_the_database_orders_ids_as_python_does(ids: list[str]) -> None:
+    """An id beyond the largest is taken for new."""
+    assert DATABASE.execute("SELECT max(x) FROM (SELECT unnest(?) AS x)", [ids]).fetchall() == [(max(ids),)]

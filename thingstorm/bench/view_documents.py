@@ -112,10 +112,11 @@ class Maker:
         return " ".join(self._chance.choices(WORDS, k=count))
 
 
-def send(out: BinaryIO, settings: dict[str, Any]) -> None:
-    """Batches as two counts (new, patches) and that many lines: `first` documents at once, then `rate` for `seconds`."""
+def send(out: BinaryIO, go: BinaryIO, settings: dict[str, Any]) -> None:
+    """Batches as two counts (new, patches) and that many lines: `first` documents; from the go on `rate` for `seconds`."""
     maker, rate = Maker(1), settings["rate"]
     _put(out, maker.batch(settings["first"], "add"))
+    go.readline()
     began, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < settings["seconds"]:
         due = round(rate * passed) - sent
@@ -132,4 +133,4 @@ def _put(out: BinaryIO, batch: tuple[list[bytes], list[bytes]]) -> None:
 
 
 if __name__ == "__main__":
-    send(sys.stdout.buffer, json.loads(sys.argv[1]))
+    send(sys.stdout.buffer, sys.stdin.buffer, json.loads(sys.argv[1]))

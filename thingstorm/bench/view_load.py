@@ -33,6 +33,9 @@ MOST = 5_000
 
 POLL_SECONDS = 0.05
 WINDOW_MS = 60_000
+NEWEST_MS = 30_000
+"""The poll looks for the newest document among those of so long, and takes this for the latency if there is none."""
+
 ROWS_PER_SECOND = 1_000
 DEVICES = 2_000
 BASE_MS = 1_790_000_000_000
@@ -54,10 +57,17 @@ class Sender:
         names = ("rate", "seconds", "mode", "first")
         asked = json.dumps({name: settings[name] for name in names})
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "thingstorm.bench.view_documents", asked], stdout=subprocess.PIPE
+            [sys.executable, "-m", "thingstorm.bench.view_documents", asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self._batches: queue.Queue[Batch] = queue.Queue(BEHIND)
         threading.Thread(target=self._take, daemon=True).start()
+
+    def go(self) -> None:
+        """The first batch is stored: send the rest."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def batches(self) -> Iterator[Batch]:
         """What waits, put together up to MOST documents; ends with the sender."""
@@ -88,8 +98,10 @@ def documents(subject: Subject, settings: dict[str, Any]) -> Figures:
         threading.Thread(target=_poll, args=(subject, over, latencies)),
         threading.Thread(target=_read, args=(subject, over, windows)),
     ]
-    batches = Sender(settings).batches()
+    sender = Sender(settings)
+    batches = sender.batches()
     _give(subject, next(batches))
+    sender.go()
     for watcher in watchers:
         watcher.start()
     began, written, size = time.perf_counter(), 0, 0
@@ -150,9 +162,8 @@ def rows(subject: Subject, settings: dict[str, Any]) -> Figures:
 
 def _poll(subject: Subject, over: threading.Event, found: list[float]) -> None:
     while not over.wait(POLL_SECONDS):
-        ((newest,),) = subject.ask("newest", time.time_ns() // 1_000_000 - WINDOW_MS)
-        if newest is not None:
-            found.append(time.time() * 1000 - float(newest))
+        ((newest,),) = subject.ask("newest", time.time_ns() // 1_000_000 - NEWEST_MS)
+        found.append(time.time() * 1000 - float(newest) if newest is not None else float(NEWEST_MS))
 
 
 def _read(subject: Subject, over: threading.Event, found: list[float]) -> None:

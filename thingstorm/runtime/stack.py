@@ -15,8 +15,8 @@ from analytics.api import create_app
 from analytics.api_alerts import add_alerts
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
-from analytics.api_token import check_open
 from analytics.postgres.server import PostgresServer
+from analytics.reachable import check_open
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
@@ -172,9 +172,7 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(
-        view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
-    )
+    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
     add_model_state(app, analytics.model)
     add_alerts(app, analytics.alerts)
     depths = QueueDepths(cloud)

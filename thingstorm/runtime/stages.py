@@ -23,7 +23,7 @@ from analytics.api import create_app, explain
 from analytics.api_alerts import add_alerts
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
-from analytics.api_token import is_loopback
+from analytics.reachable import is_loopback
 from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
@@ -298,13 +298,7 @@ async def _analytics(
         alerts_folder=config.stages.data,
     )
     token = _api_token(config)
-    closed = bool(config.api.token) or not is_loopback(config.api.published or config.stages.host)
-    app = create_app(
-        view=parts.view,
-        devices=control,
-        desk=parts.model.desk,
-        tokens=[config.stages.token, config.api.token] if closed else [],
-    )
+    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     add_alerts(app, parts.alerts)
     others = from_stage(config.stages.pipeline, config.stages.token)
