@@ -15,7 +15,7 @@ class Tally:
     def __init__(self) -> None:
         self._verdicts: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self._incidents: Counter[str] = Counter(dict.fromkeys(KINDS[1:], 0))
-        self._actions: Counter[tuple[str, str, str]] = Counter()
+        self._actions: Counter[tuple[str, str, str]] = Counter({("quarantine", "done", "model"): 0})
         self._latency = Spreading(
             "verdict_latency_seconds", "From the end of the second that is judged to its verdict."
         )

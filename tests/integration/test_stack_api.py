@@ -433,6 +433,29 @@ def test_the_dashboard_and_the_rules_name_only_metrics_that_there_are(stack: Sta
         assert place["x"] + place["w"] <= 24
 
 
+def _documented() -> set[str]:
+    """The names in the tables of docs/operating.md: `*` stands for the words of the last column."""
+    page = (Path(thingstorm.__file__).parents[1] / "docs/operating.md").read_text()
+    names: set[str] = set()
+    for name, _, told in re.findall(r"^\| `([a-z_*]+)` \|([^|]*)\| (.*) \|$", page, re.MULTILINE):
+        words = re.findall(r"`([a-z_]+)`", told) if "*" in name else [""]
+        names.update(name.replace("*", word) for word in words)
+    return names
+
+
+def test_every_metric_is_documented_and_no_other(stack: Stack) -> None:
+    with urllib.request.urlopen(f"{stack.addresses['api']}/metrics") as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    told = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    documented = _documented()
+    assert told <= documented, told - documented
+    # what a stack without simulator, page, or changes of a kind does not tell
+    rare = ("thingstorm_page_", "thingstorm_sync_", "thingstorm_simulator_", "thingstorm_rules_session_")
+    assert {name for name in documented - told if not name.startswith(rare)} <= {
+        "thingstorm_rule_matches_total", "thingstorm_deliveries_total", "thingstorm_gate_closed_total"
+    }  # fmt: skip
+
+
 def test_queue_depths_are_asked_when_somebody_scrapes(stack: Stack) -> None:
     with urllib.request.urlopen(f"{stack.addresses['api']}/metrics") as answer:
         text = answer.read().decode()
