@@ -450,7 +450,13 @@ def test_every_metric_is_documented_and_no_other(stack: Stack) -> None:
     documented = _documented()
     assert told <= documented, told - documented
     # what a stack without simulator, page, or changes of a kind does not tell
-    rare = ("thingstorm_page_", "thingstorm_sync_", "thingstorm_simulator_", "thingstorm_rules_session_")
+    rare = (
+        "thingstorm_page_",
+        "thingstorm_sync_",
+        "thingstorm_simulator_",
+        "thingstorm_theatre_",
+        "thingstorm_broker_link_",
+    )
     assert {name for name in documented - told if not name.startswith(rare)} <= {
         "thingstorm_rule_matches_total", "thingstorm_deliveries_total", "thingstorm_gate_closed_total"
     }  # fmt: skip

@@ -54,6 +54,7 @@ from pipeline.rules.sources import RuleSource
 from pipeline.worker import Worker, queue_depth
 from thingstorm.config import BrokerConfig, Config, ModelConfig
 from thingstorm.runtime.alerting import Base, make_alerts
+from thingstorm.runtime.logs import logged, traced
 
 EVENTS_CAPACITY = 5_000
 """Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
@@ -174,7 +175,7 @@ def make_broker(
 
     Raises ConfigError.
     """
-    broker = config.broker
+    broker, messages = config.broker, logged(messages, clock)
     if broker.backend != "amqtt":
         external: type[ExternalBroker] = BROKERS.load(broker.backend)
         return external(
@@ -270,7 +271,7 @@ def make_pipeline(
 
     `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
     """
-    trail = Trail()
+    trail = traced(Trail())
     delivery = make_delivery(cloud, trail, buffer=buffer)
     routing = make_routing(
         cloud,
@@ -373,7 +374,7 @@ def make_analytics(
         hot_seconds=config.view.hot_seconds,
         keep_seconds=config.pipeline.keep_days * DAY or None,
     )
-    trail = Trail()
+    trail = traced(Trail())
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
         dynamodb=cloud.factory.client("dynamodb"),

@@ -54,6 +54,7 @@ from thingstorm.runtime.following import (
     from_view,
 )
 from thingstorm.runtime.health import Depths, add_health
+from thingstorm.runtime.logs import listening, traced
 from thingstorm.runtime.pages import Backstage, MakePage
 from thingstorm.runtime.parts import (
     Cloud,
@@ -237,7 +238,7 @@ async def _pipeline(
     remote = _remote_delivery(config) if "router" in parts and "delivery" not in parts else None
     try:
         rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
-        cloud, trail = await _cloud(config), Trail()
+        cloud, trail = await _cloud(config), traced(Trail())
         app = _app("pipeline", config.stages.token)
         add_trail(app, trail)
         services: list[Service] = [*make_workers(cloud, trail)] if "worker" in parts else []
@@ -293,7 +294,7 @@ async def _analytics(
     parts = make_analytics(
         cloud,
         control=control,
-        emit=feed.emit,
+        emit=listening(feed.emit),
         base=lambda: config.stages.analytics,
         alerts_folder=config.stages.data,
     )
