@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test compose-test localstack-test check model-gate docs audit licences sbom dist fmt clean
+.PHONY: help setup demo up test compose-test localstack-test check terraform-test model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,6 +81,10 @@ sbom: setup
 # sdist, and the wheel from it: the same bytes wherever it is built
 dist: setup
 	$(UV) build --quiet --clear --out-dir dist
+
+# A rule set for AWS, applied as it is; needs terraform, and its AWS provider from the registry or a mirror.
+terraform-test: setup
+	$(RUN)/pytest -m terraform -p no:xdist tests/acceptance/test_terraform.py
 
 # A part of the library against the recorded verdicts; CI runs it.
 model-gate: setup
