@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -22,9 +23,12 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The decisions come last, a page each."""
-    decisions = sorted(path.name for path in (ROOT / "docs/adr").glob("*.md"))
-    config.nav = [*(config.nav or []), {"Decisions": [f"adr/{name}" for name in decisions]}]
+    """Pages that nobody has put into the navigation yet, then the decisions, a page each."""
+    placed = yaml.safe_dump(config.nav)
+    new = [path.name for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in placed]
+    decisions = [f"adr/{path.name}" for path in sorted((ROOT / "docs/adr").glob("*.md"))]
+    more = [{"More": new}] if new else []
+    config.nav = [*(config.nav or []), *more, {"Decisions": decisions}]
     return config
 
 
