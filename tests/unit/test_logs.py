@@ -43,7 +43,7 @@ def test_events_notes_and_other_libraries_all_become_lines() -> None:
         log.tell("error: no room")
         listening(log.emit)  # emits nothing by itself
         log.emit("verdict", {"kind": "attack", "confidence": 0.9, "summary": "a\nb", "devices": {"x"}})
-        logging.getLogger("amqtt").warning("odd %s", "packet")
+        logging.getLogger("some.library").warning("odd %s", "packet")
     told = _lines(out)
     assert [line["level"] for line in told] == ["info", "error", "info", "warning"]
     assert {line["stage"] for line in told} == {"broker"}
