@@ -121,12 +121,15 @@ class ApiConfig(_Section):
     """The HTTP API, and the port for clients of PostgreSQL (`postgres_port`; none: it is closed).
 
     With a `token` each request needs it, as `Authorization: Bearer` or as a password; beyond loopback one must be set.
+    Answers of scheduled queries go to webhooks of `webhook_hosts` only, signed with `webhook_secret`.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     token: str = ""
     postgres_port: Port | None = 5433
+    webhook_secret: str = ""
+    webhook_hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
 
 
 class StagesConfig(_Section):

@@ -121,7 +121,12 @@ def _build(
         return [service.health() for service in (*emulators, *services)]
 
     app = create_app(
-        view=analytics.view, devices=broker, desk=analytics.model.desk, tokens=[config.api.token]
+        view=analytics.view,
+        devices=broker,
+        desk=analytics.model.desk,
+        tokens=[config.api.token],
+        book=analytics.book,
+        schedules=analytics.schedules,
     )
     add_model_state(app, analytics.model)
     add_health(app, health, stage="stack")
@@ -132,6 +137,14 @@ def _build(
     api = ApiServer(app, host=config.api.host, port=config.api.port)
     postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
     doors = [postgres] if postgres is not None else []
-    services += [*analytics.followers, *pipeline.services, analytics.model, api, *doors, broker]
+    services += [
+        *analytics.followers,
+        *pipeline.services,
+        analytics.model,
+        analytics.schedules,
+        api,
+        *doors,
+        broker,
+    ]
     emulator = emulators[0] if emulators else None
     return Stack(cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator), services

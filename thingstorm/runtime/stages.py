@@ -295,6 +295,8 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
         devices=control,
         desk=parts.model.desk,
         tokens=[token, config.stages.token] if token else [],
+        book=parts.book,
+        schedules=parts.schedules,
     )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     others = from_stage(config.stages.pipeline, config.stages.token)
@@ -303,7 +305,7 @@ async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) ->
     add_capabilities(app, backend=config.aws.backend)
     postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
     doors = [postgres] if postgres is not None else []
-    yield Parts([*parts.followers, control, parts.model, *doors], app)
+    yield Parts([*parts.followers, control, parts.model, parts.schedules, *doors], app)
 
 
 def _api_token(config: Config) -> str:
