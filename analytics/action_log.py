@@ -27,7 +27,7 @@ class ActionLog:
         for action in actions:
             self.actions.append(action)
             facts = {"action": action.action, "target": action.target, "outcome": action.outcome}
-            self._emit("action", {**facts, "by": action.by})
+            self._emit("action", {**facts, "by": action.by, "incident_id": action.incident_id})
             self._number = (self._number + 1) % 1_000_000
             row = action_row(action, self._number)
             changes.append(self._rows.change("actions", "action_id", row))

@@ -5,11 +5,12 @@ Every call says who asks (`by`) and why; both are recorded in the collection `ac
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
+from contracts.acting import ACTING
 from contracts.errors import NotReady
 from contracts.messages import MILLISECOND, ActionTaken, Nanoseconds
 
@@ -26,10 +27,15 @@ DeskOf = Callable[[], Desk]
 
 
 class Because(BaseModel):
-    """Who acts and why; it is recorded."""
+    """Who acts and why; it is recorded. Where one logs in by name, that name counts and not `by`."""
 
     reason: Reason = "by hand"
     by: Name = "operator"
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        self.by = ACTING.get() or self.by
+        return self
 
 
 class Quarantine(Because):
@@ -55,6 +61,11 @@ class Announce(BaseModel):
     seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600, allow_inf_nan=False)]
     rate: Annotated[float, Field(allow_inf_nan=False)] = ANNOUNCED_RATE
     topics: Annotated[list[str], Field(max_length=100)] = []
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        self.by = ACTING.get() or self.by
+        return self
 
 
 def add_desk(app: FastAPI, desk: Desk | None) -> None:

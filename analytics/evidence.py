@@ -132,8 +132,7 @@ def _novelty(features: Mapping[str, float], rules: EvidenceRules) -> str:
     spreads = spread >= max(rules.cascade_spread, rules.cascade_intervals * features["novel_interval"])
     if company >= rules.cascade_devices and spreads:
         return "cascade"
-    gap = 2.0 * spread / max(company - 1.0, 1.0)
-    if features["novel_joined"] < max(rules.join_seconds, gap):
+    if features["novel_joined"] < _joining(company, spread, rules):
         return "forming"
     if company >= 2 and spread < rules.cascade_spread:
         # they began together: by chance, or told to
@@ -143,6 +142,13 @@ def _novelty(features: Mapping[str, float], rules: EvidenceRules) -> str:
         features["novel_age"] >= rules.alone_seconds and features["novel_slow_seconds"] >= rules.alone_times
     )
     return "habit" if lasts else "forming"
+
+
+def _joining(company: float, spread: float, rules: EvidenceRules) -> float:
+    """Seconds without a newcomer after which no more are to come."""
+    often = rules.join_gaps * (spread + 1.0) / max(company, 1.0)
+    apart = 2.0 * spread / max(company - 1.0, 1.0)
+    return max(min(often, rules.join_seconds), rules.join_least, apart)
 
 
 def _novel(window: Window, rules: EvidenceRules) -> Found:

@@ -42,8 +42,11 @@ class EvidenceRules:
     cascade_spread: float = 5.0
     cascade_intervals: float = 2.5
     """A cascade spreads: over some seconds, and over more than its devices' own rhythm explains."""
+    join_least: float = 2.0
     join_seconds: float = 4.0
-    """While devices join faster than this (or than twice their mean gap), nobody knows what it will be."""
+    join_gaps: float = 8.0
+    """While the next device may yet join, nobody knows what it will be: for 8 times the mean time in which one joined
+    (silence that long has a chance of exp(-8) while they go on joining at random), within 2 and 4 s."""
     alone_seconds: float = 20.0
     alone_times: float = 3.0
     together_seconds: float = 12.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 """2: payload shapes, readings, replays, takeovers, largest payloads, changes within a session, visits, half-open."""
 
 
@@ -111,7 +111,7 @@ DEVICE_FEATURES: tuple[Feature, ...] = (
     Feature(
         "value_shift",
         "sd",
-        "largest move of a value within 5 to 60 s against its learnt walk and its peers",
+        "largest move of a value within 5 to 60 s against its learnt walk, its peers, and how many more readings all take",
         scored=True,
         floor=2.5,
     ),

@@ -103,7 +103,12 @@ class _Table:
     def columns(self) -> dict[str, Array]:
         columns = {**self._rates(), **self._events(), **self._sizes()}
         signals = Signals(
-            self._history, self._baseline, self._groups, self._profiles[:, 3], columns["messages"]
+            history=self._history,
+            baseline=self._baseline,
+            groups=self._groups,
+            rates=self._profiles[:, 0],
+            largest=self._profiles[:, 3],
+            messages=columns["messages"],
         )
         return {**columns, **signals.columns()}
 

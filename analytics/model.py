@@ -102,6 +102,8 @@ class Model:
         self.flagged = 0
         self.flagged_now: frozenset[str] = frozenset()
         """The devices whose windows were flagged in the last tick."""
+        self.strangest = 0.0
+        """The highest score of the last tick, in thresholds."""
 
     @property
     def learning(self) -> bool:
@@ -222,6 +224,9 @@ class Model:
             verdict = replace(verdict, confidence=self._calibration.apply(verdict.kind, verdict.confidence))
         self.flagged_now = frozenset(score.device_id for score in scores or () if score.flagged)
         self.flagged += len(self.flagged_now)
+        self.strangest = max(
+            (one.value / one.threshold for one in scores or () if one.threshold > 0), default=0.0
+        )
         return verdict
 
     def prepare(self) -> None:

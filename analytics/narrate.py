@@ -51,6 +51,13 @@ _SPANS: Mapping[str, str] = {
 }
 
 
+def told_as(feature: str) -> str:
+    """A feature of evidence in plain words; its own name where there are none."""
+    if feature not in _SIGNS:
+        return feature.replace("_", " ")
+    return _SIGNS[feature] + _SPANS.get(feature, f" in {WINDOW_SECONDS} s")
+
+
 def summarise(kind: VerdictKind, facts: "Facts", features: int) -> str:
     """A sentence a person can act on."""
     if kind == "attack" and facts.outside:

@@ -1,4 +1,4 @@
-"""The response rule: on an attack shut the accused devices out, one by one and capped, and tell people once.
+"""The response rule: on an attack shut the accused devices out, one by one and capped, and tell people.
 
 Only devices that an attack verdict accuses (flagged, with security evidence) are shut out by themselves. What goes
 beyond a cap, and what a doubt points at, is *held*: it waits for a person. Load alone is watched. Nothing here
@@ -14,9 +14,10 @@ import anyio
 
 from contracts.clock import Clock
 from contracts.errors import UnknownName
-from contracts.messages import SECOND, ActionKind, ActionTaken, Incident, Nanoseconds, Verdict, VerdictKind
+from contracts.messages import SECOND, ActionKind, ActionTaken, Alert, Incident, Nanoseconds, Told, Verdict
 from contracts.ports import AlertSink, DeviceControl
 
+from .alerting.news import News
 from .ward import Closed, Stay, Ward
 
 ATTEMPTS = 3
@@ -31,9 +32,6 @@ SMALLEST_WINDOW_CAP = 3
 
 MAX_WATCHED = 50
 """Watched devices recorded for an incident; a crowd is told by the verdict, not device by device."""
-
-ALERTED: frozenset[VerdictKind] = frozenset({"attack", "undecided"})
-"""An attack needs a person, and so does doubt; a benign uptick does not."""
 
 DONE = "done"
 DRY = "dry run: it would be done now"
@@ -81,6 +79,7 @@ class Responder:
     ) -> None:
         self._control = control
         self._alerts = tuple(alerts)
+        self._news = News()
         self._clock = clock
         self.rule = rule or ResponseRule()
         self.ward = Ward(release_after=self.rule.release_after, limit=self.rule.limit)
@@ -108,10 +107,27 @@ class Responder:
         elif incident.kind == "undecided":
             taken += self._doubted(incident)
         taken += self._watch(incident)
-        if incident.kind in ALERTED:
-            for number, sink in enumerate(self._alerts):
-                taken += await self._alert(incident, number, sink)
+        if alert := self._news.of(incident, self._clock.now()):
+            self._tell(alert)
         return taken
+
+    def all_clear(self, find: Callable[[str], Incident | None]) -> None:
+        """Tell of the incidents that are over by now."""
+        for alert in self._news.over(find, self._clock.now()):
+            self._tell(alert)
+
+    def told(self) -> list[ActionTaken]:
+        """What became of alerts since the last call."""
+        return [_of_alert(one) for sink in self._alerts for one in sink.told()]
+
+    async def quiet(self, seconds: float) -> None:
+        """Return when no alert is under way, at the latest after so long."""
+        for sink in self._alerts:
+            await sink.quiet(seconds)
+
+    def _tell(self, alert: Alert) -> None:
+        for sink in self._alerts:
+            sink.tell(alert)
 
     async def tend(self, closed: Closed) -> list[ActionTaken]:
         """Let out whose time has come; drop what was held for an incident that is over."""
@@ -177,16 +193,14 @@ class Responder:
 
     def restore(self, incident: Incident) -> None:
         """Remember what an earlier process did about this incident: nobody is told twice."""
-        names = [sink.name for sink in self._alerts]
-        for action in incident.actions:
-            if action.outcome == DONE and action.action == "alert" and action.target in names:
-                number = str(names.index(action.target))
-                self._settled.add(("alert", incident.incident_id, incident.kind, number))
-            elif action.outcome == DONE and action.action in ("quarantine", "watch"):
+        self._news.restore(incident)
+        for action in incident.actions if incident.closed_at is None else ():
+            if action.outcome == DONE and action.action in ("quarantine", "watch"):
                 self._settled.add((action.action, incident.incident_id, action.target))
 
     def forget(self, incident_id: str) -> None:
         """The incident is over: its bookkeeping is no longer needed."""
+        self._news.forget([incident_id])
         self._settled = {key for key in self._settled if key[1] != incident_id}
         for key in [key for key in self._attempts if key[1] == incident_id]:
             del self._attempts[key]
@@ -286,13 +300,6 @@ class Responder:
         ends = until or (self.ward.limit_of(now) if incident_id else None)
         return replace(self._taken("quarantine", device_id, outcome, incident_id, reason), by=by, until=ends)
 
-    async def _alert(self, incident: Incident, number: int, sink: AlertSink) -> list[ActionTaken]:
-        key = ("alert", incident.incident_id, incident.kind, str(number))
-        if key in self._settled:
-            return []
-        outcome = await self._try(key, lambda: sink.alert(incident))
-        return [self._taken("alert", sink.name, outcome, incident.incident_id, incident.verdict.summary)]
-
     async def _try(self, key: tuple[str, ...] | None, act: Callable[[], Awaitable[None]]) -> str:
         outcome = await self._attempt(act)
         if key is not None:
@@ -315,6 +322,11 @@ class Responder:
         self, action: ActionKind, target: str, outcome: str, incident_id: str, reason: str
     ) -> ActionTaken:
         return ActionTaken(action, target, self._clock.now(), outcome, incident_id, reason)
+
+
+def _of_alert(told: Told) -> ActionTaken:
+    action: ActionKind = "all_clear" if told.happened == "closed" else "alert"
+    return ActionTaken(action, told.channel, told.at, told.outcome, told.incident_id, told.summary)
 
 
 def suspects(verdict: Verdict) -> tuple[str, ...]:

@@ -24,14 +24,21 @@ IN_RANGE = 0.5
 
 LARGE = 2.0
 
+LEAST_READINGS = 2.0
+"""Of fewer expected readings, one more does not say that there are more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Makes the columns for one tick. Line i belongs to device i; `groups` are the lines of peers."""
+    """Makes the columns for one tick. Line i belongs to device i; `groups` are the lines of peers.
+
+    `rates` are the learnt messages a second, `largest` the largest learnt payloads in bytes.
+    """
 
     history: History
     baseline: Baseline
     groups: Sequence[Lines]
+    rates: Array
     largest: Array
     messages: Array
 
@@ -145,7 +152,8 @@ class Signals:
             for group in self.groups:
                 if len(group) > 2:
                     moved[group] -= _middle(moved[group])
-            far = np.fmax(far, np.abs(moved) / learnt.scale[:, :, place])
+            scale = learnt.scale[:, :, place] * self._more_steps(lag)[:, None]
+            far = np.fmax(far, np.abs(moved) / scale)
         outside = np.fmax(np.fmax(held - learnt.high, learnt.low - held), 0.0) / learnt.width
         shift = far * np.clip(np.nan_to_num(outside), IN_RANGE, 1.0)
         most = shift.argmax(axis=1)
@@ -158,6 +166,13 @@ class Signals:
             "value_frozen": np.minimum((same * learnt.decades).max(axis=1), MOST_DECADES),
             "value_same": same.max(axis=1),
         }
+
+    def _more_steps(self, lag: int) -> Array:
+        """How much farther values walk because all peers take so many more readings: the root of how many more."""
+        span = min(lag, self.history.seconds)
+        own = self.rates * np.minimum(span, self.history.age())
+        more = self._sum("num_messages_received", span) / np.maximum(own, LEAST_READINGS)
+        return np.sqrt(np.maximum(per_group(more, self.groups, lambda values: float(np.median(values))), 1.0))
 
     def _visits(self) -> dict[str, Array]:
         known = self.known()

@@ -1,7 +1,7 @@
 """Applies changes to the view in micro-batches, and measures how fresh it is."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 from anyio.abc import TaskStatus
@@ -67,6 +67,15 @@ class Sync:
         """The data latency (device publish to queryable) at this quantile, 0 without samples since then."""
         ordered = sorted(latency for at, latency in self._latencies if at >= since)
         return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0.0
+
+    def latencies(self, since: Nanoseconds) -> Mapping[int, Sequence[float]]:
+        """The data latencies measured since then (ms), by the second in which the messages became queryable."""
+        found: dict[int, list[float]] = {}
+        for at, latency in reversed(self._latencies):
+            if at < since:
+                break
+            found.setdefault(at // SECOND, []).append(latency)
+        return found
 
     async def _step(self, changes: Sequence[Change]) -> None:
         await self._view.apply(changes)

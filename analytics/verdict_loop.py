@@ -25,6 +25,7 @@ from contracts.ports import AlertSink, DeviceControl, Emit, Gauge, Health, Rows,
 
 from .action_log import ActionLog
 from .announcements import Announcements
+from .baseline import Profile
 from .desk import Desk
 from .detectors import check_detector
 from .drift import DriftRules
@@ -71,6 +72,12 @@ SAVE_SECONDS = 300
 _FAILURES = tuple(
     COUNTS.index(name) for name in ("num_authorization_failures", "num_authentication_failures")
 )
+
+ALERT_SECONDS = 1.0
+"""At a stop: how long to wait for alerts under way, so that they are recorded. What waits for a channel is kept by it."""
+
+UNTOLD_SECONDS = 3600
+"""An incident that was closed while nobody could be told is told of after a restart, if it is not older than this."""
 
 REWRITE_SECONDS = 5
 """An incident that goes on unchanged is written again this often, for its `updated_at`."""
@@ -163,6 +170,8 @@ class VerdictLoop:
         self._last_progress: Nanoseconds = 0
         self._counters = dict.fromkeys(("ticks", "late", "skipped", "flagged"), 0)
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
+        self.scores: deque[tuple[Nanoseconds, float]] = deque(maxlen=KEPT_VERDICTS)
+        """By the end of each window judged, the strangest device's score in thresholds: from 1.0 on it is flagged."""
 
     def _jobs_query(self, view: View, clock: Clock) -> ScheduledQuery:
         return ScheduledQuery(
@@ -223,6 +232,20 @@ class VerdictLoop:
         return self._model.drifted
 
     @property
+    def training_until(self) -> Nanoseconds | None:
+        """The end of the learning phase, once it is known."""
+        return self._model.training_until
+
+    def shut_out(self) -> frozenset[str]:
+        """Who is in quarantine (in a dry run: who would be)."""
+        return self._responder.shut_out()
+
+    def profile(self, device_id: str, device_type: str) -> Profile | None:
+        """What was learnt of a device, else of its type, else of the fleet; None while learning."""
+        learnt = self._model.learnt
+        return learnt.baseline.profile(device_id, device_type) if learnt else None
+
+    @property
     def schedule(self) -> tuple[Pace, ...]:
         """How the queries do whose answers the model lives on."""
         return (self._query.pace, self._jobs.pace)
@@ -247,7 +270,10 @@ class VerdictLoop:
         self._draining.set()
         while await self.step():
             pass
-        await self._rows.write([])
+        await self._responder.quiet(ALERT_SECONDS)
+        told = self._responder.told()
+        recorded = self._incident_changes(self._book.record(told))
+        await self._rows.write([*self._log.take(told), *recorded])
         await self._save()
         self._state = "stopped"
 
@@ -279,6 +305,9 @@ class VerdictLoop:
         for incident in memory.open:
             self._book.restore(incident)
             self._responder.restore(incident)
+        for incident in memory.closed:
+            if self._clock.now() - (incident.closed_at or 0) < UNTOLD_SECONDS * SECOND:
+                self._responder.restore(incident)
         shut_out = self._control.quarantined()
         for stay in memory.stays:
             if stay.device_id in shut_out:
@@ -407,6 +436,7 @@ class VerdictLoop:
 
     async def _handle(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
+        self.scores.append((verdict.at, self._model.strangest))
         if verdict.kind != self._last_kind:
             facts = {"kind": verdict.kind, "confidence": verdict.confidence, "summary": verdict.summary}
             self._emit("verdict", facts)
@@ -415,6 +445,8 @@ class VerdictLoop:
         for incident in self._book.open:
             actions += await self._responder.respond(incident, fleet_size=self._model.fleet_size)
         actions += await self._responder.tend(self._book.closed_at)
+        self._responder.all_clear(self._book.find)
+        actions += self._responder.told()
         changed += self._book.record(actions)
         for incident_id in self._book.settled(verdict.at):
             self._responder.forget(incident_id)

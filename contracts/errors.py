@@ -9,6 +9,7 @@
     |   |-- BackendMissing     a package is not installed: says the command
     |   |-- Transient          try again (after `retry_after` seconds)
     |   `-- Terminal           never works: to the dead-letter queue
+    |       `-- Misconfigured  not as things are: credentials, permissions, a resource that is missing; the item is right
     |-- NotReady               asked before it was ready, or after it stopped   exit 3
     `-- ExpectationFailed      a scenario did not turn out as expected          exit 1
 
@@ -90,6 +91,10 @@ class Transient(BackendError):
 
 class Terminal(BackendError):
     """Trying again cannot help: the item belongs in the dead-letter queue."""
+
+
+class Misconfigured(Terminal):
+    """The service knows not who asks, or not the resource: a person must mend that. What was to be sent is right."""
 
 
 class NotReady(ThingstormError):

@@ -259,7 +259,7 @@ class Verdict:
     uptick_since: Nanoseconds | None = None
 
 
-ActionKind: TypeAlias = Literal["alert", "quarantine", "release", "watch", "resolve", "announce"]
+ActionKind: TypeAlias = Literal["alert", "all_clear", "quarantine", "release", "watch", "resolve", "announce"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +302,35 @@ class Incident:
     resolution: Resolution = ""
     resolved_by: str = ""
     resolved_at: Nanoseconds | None = None
+
+
+AlertKind: TypeAlias = Literal["opened", "worsened", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """News of an incident for people: it was opened (or opened again), became worse, or is over.
+
+    `alert_id` is the incident's with the number of the alert behind it; a channel may deliver one twice under the
+    same id. `link` leads to the incident's page. A `test` is about no incident at all.
+    """
+
+    alert_id: str
+    happened: AlertKind
+    at: Nanoseconds
+    incident: Incident
+    link: str = ""
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of an alert in one channel; `outcome` as in `ActionTaken`."""
+
+    channel: str
+    alert_id: str
+    incident_id: str
+    happened: AlertKind
+    at: Nanoseconds
+    outcome: str
+    summary: str = ""

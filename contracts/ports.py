@@ -11,7 +11,17 @@ from typing import Any, Literal, Protocol, TypeAlias
 from anyio.abc import TaskStatus
 
 from contracts.identity import Credentials
-from contracts.messages import Change, Incident, Json, Message, Nanoseconds, PublishProperties, Window
+from contracts.measures import Measure, Spread
+from contracts.messages import (
+    Alert,
+    Change,
+    Json,
+    Message,
+    Nanoseconds,
+    PublishProperties,
+    Told,
+    Window,
+)
 
 State: TypeAlias = Literal["starting", "ready", "draining", "stopped", "failed"]
 
@@ -30,7 +40,8 @@ class Gauge:
 class Health:
     """One row of `thingstorm doctor` and of `/healthz`.
 
-    `last_progress` is when it last did something useful (0 = never). `counters` only ever grow.
+    `last_progress` is when it last did something useful (0 = never). `counters` only ever grow. `measures` and
+    `spreads` are for `/metrics` alone.
     """
 
     name: str
@@ -39,6 +50,8 @@ class Health:
     last_progress: Nanoseconds = 0
     buffers: tuple[Gauge, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
+    measures: tuple[Measure, ...] = ()
+    spreads: tuple[Spread, ...] = ()
 
 
 class Service(Protocol):
@@ -142,15 +155,35 @@ class Republisher(Protocol):
 
 
 class AlertSink(Protocol):
-    """Where people are told: an SNS topic, a webhook, ..."""
+    """Where the model leaves its alerts: whoever tells people, by whatever channels."""
+
+    def tell(self, alert: Alert) -> None:
+        """Take it over. Returns at once and never raises: a channel that is away holds up no verdict."""
+        ...
+
+    def told(self) -> Sequence[Told]:
+        """What became of alerts since the last call: one for each channel when it is settled, and one when it first fails."""
+        ...
+
+    async def quiet(self, seconds: float) -> None:
+        """Return when nothing is under way, at the latest after so long."""
+        ...
+
+
+class AlertChannel(Protocol):
+    """One way to tell people: an SNS topic, a webhook, e-mail, a file."""
 
     @property
     def name(self) -> str:
         """How the list of actions calls it."""
         ...
 
-    async def alert(self, incident: Incident) -> None:
-        """Tell. Raises Transient or Terminal; the caller records the outcome."""
+    def render(self, alert: Alert) -> bytes:
+        """What will be delivered; it is kept until it was, over a restart too."""
+        ...
+
+    async def deliver(self, alert_id: str, body: bytes) -> None:
+        """Deliver what `render` made. Raises Transient (try again) or Terminal."""
         ...
 
 

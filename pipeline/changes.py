@@ -9,23 +9,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from anyio.abc import TaskStatus
 
 from contracts.clock import Clock
-from contracts.errors import Transient
 from contracts.messages import Change, Json, Nanoseconds
 from contracts.ports import Health, State
 from contracts.streams import BatchStream
 from contracts.trail import Trail
 
+from .patience import Patience
 from .table_stream import Checkpoints, TableStream, removed
 
 BUSY_SECONDS, IDLE_SECONDS = 0.05, 0.2
 """Between polls of a shard. AWS allows five GetRecords a second and shard: 0.2 s; the emulator has no limit."""
-
-BACKOFF_SECONDS = 0.5
-FAULTS_IN_A_ROW = 20
 
 RETAKE_SECONDS = 10.0
 """An iterator is taken anew so often, by the sequence of the last record: a service that was restarted between two
@@ -41,7 +38,7 @@ class ChangeReader:
     """Follows tables (`tables` maps collection names to table names) from their checkpoints on.
 
     `checkpoints` is asked for the last sequence applied by (collection, shard), `keys` for the keys of all rows of a
-    collection: both are the view's.
+    collection: both are the view's. `mend` makes again what an emulator has forgotten.
     """
 
     name = "changes"
@@ -57,6 +54,7 @@ class ChangeReader:
         keys: Callable[[str], Awaitable[Sequence[Key]]],
         clock: Clock,
         trail: Trail | None = None,
+        mend: Callable[[], object] | None = None,
     ) -> None:
         self._dynamodb = dynamodb
         self._streams = streams
@@ -66,12 +64,10 @@ class ChangeReader:
         self._keys = keys
         self._clock = clock
         self._trail = trail or Trail(capacity=0)
-        self._limiter = CapacityLimiter(len(tables) + 1)
+        self._patience = Patience(CapacityLimiter(len(tables) + 1), mend=mend)
         self._state: State = "starting"
-        self._detail = ""
         self._last_progress: Nanoseconds = 0
-        self._counters = dict.fromkeys(("records", "scanned", "removed", "resyncs", "polls", "retries"), 0)
-        self._outages = 0
+        self._counters = dict.fromkeys(("records", "scanned", "removed", "resyncs", "polls"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         known = await self._checkpoints()
@@ -95,8 +91,14 @@ class ChangeReader:
         await self._out.join()
 
     def health(self) -> Health:
-        gauges = (self._out.gauge(),)
-        return Health(self.name, self._state, self._detail, self._last_progress, gauges, dict(self._counters))
+        return Health(
+            self.name,
+            self._patience.state(self._state),
+            self._patience.detail,
+            self._last_progress,
+            (self._out.gauge(),),
+            {**self._counters, "retries": self._patience.retries},
+        )
 
     async def _follow(self, stream: TableStream) -> None:
         """Scan if nothing is known of the table, then its stream for ever.
@@ -110,7 +112,7 @@ class ChangeReader:
             await anyio.sleep(BUSY_SECONDS if busy else IDLE_SECONDS)
 
     async def _begin(self, stream: TableStream) -> None:
-        if await self._call(stream.look) or stream.new:
+        if await self._patience.run(stream.look) or stream.new:
             await self._scan(stream)
         stream.looked = stream.retaken = anyio.current_time()
 
@@ -121,7 +123,7 @@ class ChangeReader:
         busy = await self._read_once(stream, retake=retake)
         if stream.should_look() and now >= stream.looked + LOOK_SECONDS:
             stream.looked = now
-            if await self._call(stream.look):
+            if await self._patience.run(stream.look):
                 await self._resync(stream)
         return busy
 
@@ -129,15 +131,16 @@ class ChangeReader:
         """The next records of every shard; whether there were any."""
         busy = False
         for shard in stream.readable():
-            outages = self._outages
+            outages = self._patience.retries
             if retake:
                 stream.retake(shard)
-            changes = await self._call(stream.read, shard)
+            changes = await self._patience.run(stream.read, shard)
             self._counters["polls"] += 1
-            if self._outages != outages:
+            if self._patience.retries != outages:
                 stream.interrupted(shard)
             if shard.gap:
-                shard.gap = False
+                # first our place, then the scan: what is trimmed after it is told by the iterator
+                await self._patience.run(stream.take_place, shard)
                 await self._resync(stream)
             busy = busy or bool(changes)
             await self._hand_on(changes, "records")
@@ -166,7 +169,7 @@ class ChangeReader:
         left = {_identity(key): key for key in await self._keys(stream.collection)}
         start: Mapping[str, Any] | None = None
         while True:
-            changes, start = await self._call(stream.pages, start)
+            changes, start = await self._patience.run(stream.pages, start)
             for change in changes:
                 left.pop(_identity(change.key), None)
             await self._hand_on(changes, "scanned")
@@ -182,24 +185,6 @@ class ChangeReader:
             self._last_progress = self._clock.now()
             rows = [one.new for one in changes if one.new is not None and one.table == "telemetry"]
             self._trail.note("changed", self._last_progress, rows)
-
-    async def _call(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run blocking work in a thread, again while it is worth it."""
-        faults = 0
-        while True:
-            try:
-                result = await to_thread.run_sync(work, *arguments, limiter=self._limiter)
-            except Transient as error:
-                faults += 1
-                self._outages += 1
-                if faults >= FAULTS_IN_A_ROW:
-                    raise
-                self._detail = f"trying again: {error}"
-                self._counters["retries"] += 1
-                await anyio.sleep(BACKOFF_SECONDS)
-                continue
-            self._detail = ""
-            return result
 
 
 def _identity(key: Key) -> tuple[Json, ...]:

@@ -13,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from contracts.clock import Clock
-from contracts.errors import Transient
+from contracts.errors import BackendError
 from contracts.messages import Nanoseconds
 from contracts.ports import Gauge, Health, State
 
@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 0.25
 
 
 class QueueGate:
-    """The service "gate-LANE": `passed` waits while the queue is deep. `depth` blocks, and may raise Transient."""
+    """The service "gate-LANE": `passed` waits while the queue is deep. `depth` blocks, and may raise BackendError."""
 
     def __init__(self, lane: str, depth: Callable[[], int], *, clock: Clock, deep: int = DEEP) -> None:
         self.name = f"gate-{lane}"
@@ -64,7 +64,7 @@ class QueueGate:
     async def _look(self) -> None:
         try:
             self._seen = await to_thread.run_sync(self._depth, limiter=self._limiter)
-        except Transient:
+        except BackendError:
             return  # whoever works on the queue says so
         self._last_progress = self._clock.now()
         self._highest = max(self._highest, self._seen)

@@ -27,6 +27,12 @@ MAX_ATTEMPTS = 8
 
 MAX_KNOWN = 100_000
 
+EXPIRES = "expires_at"
+"""When DynamoDB may drop an item, in seconds: the tables' TimeToLiveSpecification."""
+
+_BORN = {"telemetry": "received_at", "device_metrics": "period_end"}
+"""The time of an item, of those that grow old."""
+
 
 class Poison(Exception):
     """The message cannot be understood; trying again cannot help."""
@@ -84,10 +90,11 @@ Tell = Callable[[str, str], None]
 
 
 def make_handler(
-    dynamodb: Any, tables: Mapping[str, str], *, tell: Tell | None = None
+    dynamodb: Any, tables: Mapping[str, str], *, tell: Tell | None = None, keep_seconds: float = 0
 ) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
     """A handler that writes through this DynamoDB client; `tables` maps our names to the account's.
 
+    Items of messages and of metrics expire after `keep_seconds`; 0 keeps them for ever.
     `tell` is told of every message that failed; without one, a line of JSON is printed, as CloudWatch Logs wants it.
     """
     known: dict[str, tuple[int, str]] = {}
@@ -96,6 +103,8 @@ def make_handler(
     def handle(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
         writes = plan(event)
         for table, items in writes.puts.items():
+            if keep_seconds and table in _BORN:
+                _let_expire(items.values(), _BORN[table], keep_seconds)
             for key, reason in _batch_write(dynamodb, tables[table], items).items():
                 writes.refuse(table, key, reason)
         for update in _worth_writing(writes.updates, known):
@@ -118,11 +127,17 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
             name: os.environ.get(f"TABLE_{name.upper()}", name)
             for name in ("telemetry", "devices", "device_metrics")
         }
-        _on_lambda = make_handler(boto3.client("dynamodb"), names)
+        days = float(os.environ.get("KEEP_DAYS", "0"))
+        _on_lambda = make_handler(boto3.client("dynamodb"), names, keep_seconds=days * 86_400)
     return _on_lambda(event, context)
 
 
 _on_lambda: Callable[[Mapping[str, Any], Any], dict[str, Any]] | None = None
+
+
+def _let_expire(items: Iterable[Item], born: str, keep_seconds: float) -> None:
+    for item in items:
+        item[EXPIRES] = {"N": str(int(item[born]["N"]) // 1000 + round(keep_seconds))}
 
 
 def why_failed(lane: str, body: str) -> str:

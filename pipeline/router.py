@@ -30,6 +30,9 @@ _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 """Seconds between tries: 0.1, 0.2, ... 5, each shortened at random by up to a half, so that retries spread."""
 
+_STUCK_TRIES: Final = 7
+"""After 5 s in which an action took nothing its trouble is real."""
+
 _MAX_TARGETS: Final = 1_000
 """Targets counted one by one. A template in a rule may name any number of them; the totals count them all."""
 
@@ -89,6 +92,7 @@ class Router:
         self._in_flight = self._most_in_flight = 0
         self._last_progress = 0
         self._waiting: dict[str, str] = {}  # why an action is tried again, by its name
+        self._stuck: set[str] = set()  # those that have taken nothing for long
         self._failure = ""  # the last one that cannot be mended by trying again
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -123,7 +127,7 @@ class Router:
         batches = Gauge(f"{self.name}.batches", self._in_flight, self._max_in_flight, self._most_in_flight)
         return Health(
             name=self.name,
-            state=self._state,
+            state="failed" if self._stuck and self._state == "ready" else self._state,
             detail="; ".join([*self._waiting.values(), *([self._failure] if self._failure else [])]),
             last_progress=self._last_progress,
             buffers=(self._stream.gauge(), batches),
@@ -195,8 +199,11 @@ class Router:
                 self._give_up(left, failures)
                 break
             if left.items:
+                if tries >= _STUCK_TRIES:
+                    self._stuck.add(load.action.name)
                 await self._pause(tries)
         self._waiting.pop(load.action.name, None)
+        self._stuck.discard(load.action.name)
         self._last_progress = self._clock.now()
         self._trail.note(
             "handed on", self._last_progress, [item.body for item in load.items], load.action.name

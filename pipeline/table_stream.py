@@ -12,6 +12,7 @@ from contracts.errors import Terminal
 from contracts.messages import Change
 
 from .aws.session import translated
+from .ingest import EXPIRES
 from .items import plain_item
 
 LIMIT: Final = 1000
@@ -129,6 +130,15 @@ class TableStream:
         shard.gap = shard.gap or not shard.sequence
 
     @translated
+    def take_place(self, shard: Shard) -> None:
+        """Have an iterator, and no gap: a scan follows. A shard that the service has forgotten is closed."""
+        try:
+            shard.iterator = shard.iterator or self._iterator(shard)
+        except self._streams.exceptions.TrimmedDataAccessException:
+            shard.closed = True
+        shard.gap = False
+
+    @translated
     def pages(self, start: Mapping[str, Any] | None = None) -> tuple[list[Change], Mapping[str, Any] | None]:
         """A page of the whole table as changes without a sequence, and where the next one starts."""
         more = {"ExclusiveStartKey": start} if start else {}
@@ -137,7 +147,7 @@ class TableStream:
         return found, page.get("LastEvaluatedKey")
 
     def _scanned(self, item: Mapping[str, Any]) -> Change:
-        plain = plain_item(item)
+        plain = _shown(item)
         return Change("INSERT", self.collection, {name: plain[name] for name in self._key}, plain, None, 0)
 
     def _stream_arn(self) -> str:
@@ -196,11 +206,16 @@ def _change(collection: str, shard_id: str, record: Mapping[str, Any]) -> Change
         kind=record["eventName"],
         table=collection,
         key=plain_item(told["Keys"]),
-        new=plain_item(told["NewImage"]) if "NewImage" in told else None,
-        old=plain_item(told["OldImage"]) if "OldImage" in told else None,
+        new=_shown(told["NewImage"]) if "NewImage" in told else None,
+        old=_shown(told["OldImage"]) if "OldImage" in told else None,
         sequence=int(told["SequenceNumber"]),
         shard=shard_id,
     )
+
+
+def _shown(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item without what only the table needs."""
+    return {name: value for name, value in plain_item(item).items() if name != EXPIRES}
 
 
 def removed(collection: str, keys: Sequence[Mapping[str, Any]]) -> list[Change]:

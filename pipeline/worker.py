@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.clock import Clock
-from contracts.errors import Transient
+from contracts.errors import BackendError, Transient
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
 from contracts.trail import Trail
@@ -36,15 +36,12 @@ from .mapping import (
     receives,
     size,
 )
+from .patience import Patience
 
 Handler = Callable[[Event, Any], Any]
 
 WAIT_SECONDS = 1
 """A long poll; it bounds how long a stop has to wait for a poller."""
-
-BACKOFF_SECONDS = 0.5
-FAULTS_IN_A_ROW = 20
-"""After 10 s in which nothing worked the failure is real, and the stack says so."""
 
 BEATS = 3
 """Heartbeats within one visibility timeout: two may be lost."""
@@ -95,8 +92,9 @@ class Worker:
         dead_letters: DeadLetterQueue | None = None,
         reasons: MutableMapping[str, str] | None = None,
         trail: Trail | None = None,
+        mend: Callable[[], object] | None = None,
     ) -> None:
-        """Raises ConfigError for a mapping that AWS would refuse."""
+        """`mend` makes again what an emulator has forgotten. Raises ConfigError for a mapping that AWS would refuse."""
         self.name = f"worker-{lane}"
         self._sqs = sqs
         self._queue_url = queue_url
@@ -110,6 +108,7 @@ class Worker:
         self._lane = lane
         self._trail = trail or Trail(capacity=0)
         self._limiter = CapacityLimiter(self.mapping.maximum_concurrency + 2)
+        self._patience = Patience(self._limiter, mend=mend)
         self._held: dict[int, tuple[Nanoseconds, Sequence[Sqs]]] = {}
         self._most_held = 0
         self._state: State = "starting"
@@ -145,33 +144,25 @@ class Worker:
         most = self.mapping.maximum_concurrency * self.mapping.batch_size
         gauge = Gauge(f"{self.name}.in_flight", self._in_flight(), most, self._most_held)
         return Health(
-            self.name, self._state, self._detail, self._last_progress, (gauge,), dict(self._counters)
+            self.name,
+            self._patience.state(self._state),
+            self._patience.detail or self._detail,
+            self._last_progress,
+            (gauge,),
+            {**self._counters, "retries": self._counters["retries"] + self._patience.retries},
         )
 
     async def pending(self) -> int:
         """Messages of the queue, waiting or in flight, as SQS counts them."""
-        return await to_thread.run_sync(
-            lambda: queue_depth(self._sqs, self._queue_url), limiter=self._limiter
-        )
+        return await self._patience.run(queue_depth, self._sqs, self._queue_url)
 
     async def _poll_for_ever(self, number: int) -> None:
-        faults = 0
         while True:
-            try:
-                if messages := await to_thread.run_sync(self._gather, limiter=self._limiter):
-                    await self._invoke(number, messages)
-            except Transient as error:
-                faults += 1
-                if faults >= FAULTS_IN_A_ROW:
-                    raise
-                self._detail = f"trying again: {error}"
-                self._counters["retries"] += 1
-                await anyio.sleep(BACKOFF_SECONDS)
-                continue
-            faults = 0
+            if messages := await self._patience.run(self._gather):
+                await self._invoke(number, messages)
 
     async def _invoke(self, number: int, messages: list[Sqs]) -> None:
-        """Handle a batch and settle every message of it; held meanwhile, so that heartbeats reach it."""
+        """Handle a batch and settle every message of it; held until the services let us, so that heartbeats reach it."""
         self._held[number] = (self._clock.now(), messages)
         self._most_held = max(self._most_held, self._in_flight())
         self._counters["received"] += len(messages)
@@ -179,7 +170,7 @@ class Worker:
         bodies = [message["Body"] for message in messages]
         self._trail.note("received", self._clock.now(), bodies, self._lane)
         try:
-            outcome = await to_thread.run_sync(self._handle_and_settle, messages, limiter=self._limiter)
+            outcome = await self._patience.run(self._handle_and_settle, messages)
         finally:
             del self._held[number]
         self._trail.note(
@@ -296,7 +287,7 @@ class Worker:
         try:
             await to_thread.run_sync(self._extend, messages, limiter=self._limiter)
             self._counters["heartbeats"] += len(messages)
-        except Transient:
+        except BackendError:
             self._counters["retries"] += 1  # the next beat is in time still
 
     @translated

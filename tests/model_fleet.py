@@ -17,7 +17,7 @@ from analytics.model import Model
 from analytics.verdict import Rules
 from analytics.windows import CHUNK_ROWS, COUNTS, DeviceRow, Second
 from contracts.clock import ManualClock
-from contracts.messages import FLEET, SECOND, Change, Incident, Verdict
+from contracts.messages import FLEET, SECOND, Alert, Change, Told, Verdict
 from contracts.ports import Rows
 
 START = 1_767_600_000
@@ -314,12 +314,19 @@ class MemoryAlerts:
 
     name = "memory"
 
-    def __init__(self, failures: int = 0) -> None:
-        self.told: list[Incident] = []
-        self.failures = failures
+    def __init__(self) -> None:
+        self.heard: list[Alert] = []
+        self._told: list[Told] = []
 
-    async def alert(self, incident: Incident) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("no network")
-        self.told.append(incident)
+    def tell(self, alert: Alert) -> None:
+        self.heard.append(alert)
+        self._told.append(
+            Told(self.name, alert.alert_id, alert.incident.incident_id, alert.happened, alert.at, "done")
+        )
+
+    def told(self) -> list[Told]:
+        told, self._told = self._told, []
+        return told
+
+    async def quiet(self, seconds: float) -> None:
+        pass

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from contracts.errors import ConfigError
+from thingstorm.config_alerts import AlertsConfig, LogsConfig
 
 DEFAULT_FILE = Path("thingstorm.toml")
 
@@ -83,17 +84,23 @@ class PipelineConfig(_Section):
     batch_size: Count = 50  # BatchSize
     batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
     visibility_seconds: Count = 30  # VisibilityTimeout: a message that the handler left comes again
+    keep_days: Annotated[float, Field(ge=0)] = 0.0  # of messages and metrics in tables and view; 0: for ever
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
     archive_topics: tuple[str, ...] = ()  # SNS topics that the delivery stream is subscribed to
 
 
 class ViewConfig(_Section):
-    """The SQL view. Without a path it lives in memory and ends with the stack."""
+    """The SQL view. Without a path it lives in memory and ends with the stack.
+
+    With `hot_seconds` older telemetry leaves the view's file and is read from the archive's objects, under the same
+    name; at least 20 minutes, because a delivery stream holds records back for as much as 15.
+    """
 
     backend: str = "duckdb"
     path: Path | None = None
     memory_limit: str = "2GB"
+    hot_seconds: Annotated[float, Field(ge=1_200)] | None = None
 
 
 class ModelConfig(_Section):
@@ -118,15 +125,21 @@ class ModelConfig(_Section):
 
 
 class ApiConfig(_Section):
-    """The HTTP API, and the port for clients of PostgreSQL (`postgres_port`; none: it is closed).
+    """The HTTP API and the page on one port, and the port for clients of PostgreSQL (`postgres_port`; none: it is closed).
 
-    With a `token` each request needs it, as `Authorization: Bearer` or as a password; beyond loopback one must be set.
+    On loopback nobody logs in. Beyond it, or with a `token`, each request needs that, as `Authorization: Bearer` or as a
+    password, or on HTTP a name of the `users` file (`thingstorm users add`).
+    `published` is the address at which others reach the port where that is not `host`, as with a container: the rules
+    go by it. `origins` are pages of yours that may use the API from a browser (`https://desk.example`).
     Answers of scheduled queries go to webhooks of `webhook_hosts` only, signed with `webhook_secret`.
     """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     token: str = ""
+    users: Path | None = None
+    published: str = ""
+    origins: tuple[str, ...] = ()
     postgres_port: Port | None = 5433
     webhook_secret: str = ""
     webhook_hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
@@ -169,6 +182,8 @@ class Config(BaseSettings):
     model: ModelConfig = ModelConfig()
     api: ApiConfig = ApiConfig()
     stages: StagesConfig = StagesConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    logs: LogsConfig = LogsConfig()
     drain_seconds: Seconds = 5.0
 
     @classmethod

@@ -2,7 +2,8 @@
 
     python3 -I -S healthcheck.py http://127.0.0.1:8082/healthz
 
-The address is the first argument, else the environment's `THINGSTORM_HEALTHCHECK`. It runs every few seconds in
+The address is the first argument, else the environment's `THINGSTORM_HEALTHCHECK`; the token between the stages is the
+environment's too, because a port that others reach answers nobody without. It runs every few seconds in
 every container, so it is made of a socket alone: 15 ms, where an HTTP library's import takes 60.
 """
 
@@ -34,7 +35,10 @@ def main(arguments: list[str]) -> int:
 
 def _ask(host: str, port: int, path: str) -> bytes:
     with socket.create_connection((host, port), timeout=TIMEOUT_SECONDS) as connection:
-        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        token = os.environ.get("THINGSTORM__STAGES__TOKEN", "")
+        asked = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n"
+        asked += f"Authorization: Bearer {token}\r\n" if token else ""
+        connection.sendall(f"{asked}\r\n".encode())
         answer = b""
         while data := connection.recv(65_536):
             answer += data

@@ -5,8 +5,10 @@ files are named by the objects' keys: what is gone from the archive goes here as
 """
 
 import hashlib
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,27 +57,37 @@ class Mirror:
         self._refreshing = anyio.Lock()
         self.unreadable: dict[str, str] = {}
         self.objects = 0
+        self._refreshed = -math.inf
 
     def open(self) -> None:
         """Make the folder, with an empty file: DuckDB reads no empty folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.folder / "none.parquet", [])
+        _write(self.folder / "none.parquet", _SCHEMA.empty_table())
 
     def close(self) -> None:
         if self._own:
             shutil.rmtree(self._own, ignore_errors=True)
 
     def view_sql(self) -> str:
-        """The view `archive` over the files. A folder's name with a quote in it is doubled."""
-        files = str(self.folder / "*.parquet").replace("'", "''")
+        """The view `archive` over the files."""
         return (
             f"CREATE OR REPLACE VIEW {_COLUMNS.name} AS "  # noqa: S608 - the text is ours
-            f"SELECT * REPLACE (payload::JSON AS payload, extra::JSON AS extra) FROM read_parquet('{files}')"
+            f"SELECT * REPLACE (payload::JSON AS payload, extra::JSON AS extra) FROM read_parquet('{self.files}')"
         )
 
-    async def refresh(self) -> None:
-        """Read what is new, forget what is gone. Raises Transient, Terminal, and NotReady when it takes too long."""
+    @property
+    def files(self) -> str:
+        """All files, for SQL: a quote in the folder's name is doubled."""
+        return str(self.folder / "*.parquet").replace("'", "''")
+
+    async def refresh(self, *, older_than: float = 0.0) -> None:
+        """Read what is new, forget what is gone, unless that was done in the last `older_than` seconds.
+
+        Raises Transient, Terminal, and NotReady when it takes too long.
+        """
         async with self._refreshing:
+            if time.monotonic() - self._refreshed < older_than:
+                return
             with anyio.move_on_after(REFRESH_SECONDS) as scope:
                 await self._refresh()
         if scope.cancelled_caught:
@@ -90,6 +102,7 @@ class Mirror:
         for name, key in wanted.items():
             if name not in there and key not in self.unreadable:
                 await self._take(key, self.folder / name)
+        self._refreshed = time.monotonic()
 
     async def _take(self, key: str, path: Path) -> None:
         """One object; one that cannot be read is told and left out."""
@@ -98,7 +111,7 @@ class Mirror:
         except ConfigError as error:
             self.unreadable[key] = error.what
             return
-        await to_thread.run_sync(_write, path, [_row(key, record) for record in records])
+        await to_thread.run_sync(lambda: _write(path, _table(key, records)))
         self.objects += 1
 
 
@@ -106,13 +119,14 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:40] + ".parquet"
 
 
-def _row(key: str, record: Mapping[str, Json]) -> Mapping[str, Json]:
-    row = _COLUMNS.row({**record, "object": key}, identity="", sequence=0, at=datetime.now(tz=UTC))
-    return {name: row[name] for name in _SCHEMA.names}
+def _table(key: str, records: Sequence[Mapping[str, Json]]) -> pa.Table:
+    items = {str(line): {**record, "object": key} for line, record in enumerate(records)}
+    columns = _COLUMNS.columns_of(items, sequences=[0] * len(items), at=datetime.now(tz=UTC))
+    return _COLUMNS.table(columns).select(_SCHEMA.names)
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
+def _write(path: Path, table: pa.Table) -> None:
     """Whole or not at all."""
     half = path.with_suffix(".half")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), half, compression="zstd")
+    pq.write_table(table, half, compression="zstd")
     half.rename(path)

@@ -32,6 +32,9 @@ def _collection(
 
 _COUNTS = [field.name for field in fields(CloudMetric) if field.name.startswith(("num_", "message_"))]
 
+GROWING = frozenset({"telemetry", "device_metrics"})
+"""A row for every message, or for every second of a device: what `pipeline.keep_days` bounds."""
+
 COLLECTIONS: dict[str, Collection] = {
     collection.name: collection
     for collection in (

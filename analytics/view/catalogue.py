@@ -30,11 +30,19 @@ _PARTS = {"name", "columns", "event_time", "indexes", "search", "rollup", "reten
 class Catalogue:
     """The collections of an open view by name."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, with_rollups: bool = True) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        *,
+        with_rollups: bool = True,
+        retention: Mapping[str, float] | None = None,
+    ) -> None:
+        """`retention` are the seconds that rows of the architecture's collections are kept, where not for ever."""
         self._connection = connection
         self._known: dict[str, Collection] = {}
         for collection in COLLECTIONS.values():
-            self._make(collection if with_rollups else replace(collection, rollup=None))
+            kept = replace(collection, retention_seconds=(retention or {}).get(collection.name))
+            self._make(kept if with_rollups else replace(kept, rollup=None))
         for (text,) in connection.execute(
             "SELECT definition FROM _collections ORDER BY created_at"
         ).fetchall():

@@ -5,11 +5,12 @@ A value that does not fit its column never fails an ingest: the column is NULL a
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import orjson
 import pyarrow as pa
 
 from contracts.messages import Json
@@ -18,6 +19,9 @@ Fit: TypeAlias = Callable[[Json], Any]
 """Makes the column's value of an attribute. Raises ValueError or TypeError if it does not fit."""
 
 BIGINT_MAX = 2**63 - 1
+
+_PLAIN = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+"""Only JSON's own kinds; all else goes by `str`, as with `json`."""
 
 
 def _text(value: Json) -> str:
@@ -63,9 +67,12 @@ def _texts(value: Json) -> list[str]:
 def _json(value: Json) -> str:
     """JSON text: as it is if it is a string holding JSON, else encoded."""
     if isinstance(value, str):
-        json.loads(value)
+        orjson.loads(value)  # as strict as the database: one text that it refuses would fail the batch
         return value
-    return json.dumps(value, separators=(",", ":"))
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +161,15 @@ class Collection:
         )
         return f"SELECT {', '.join(columns)} FROM {self.name}"  # noqa: S608 - the names are ours
 
-    def schema(self) -> pa.Schema:
+    def table(self, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+        """What `columns` made, for Arrow."""
         own = [(name, kind.arrow) for name, kind in self.columns.items()]
         tail = [("extra", pa.string()), ("_seq", pa.string()), ("_ingest_time", pa.timestamp("us"))]
-        return pa.schema([("_id", pa.string()), *own, *tail])
+        schema = pa.schema([("_id", pa.string()), *own, *tail])
+        return pa.table(
+            [pa.array(columns[name], kind) for name, kind in zip(schema.names, schema.types, strict=True)],
+            schema=schema,
+        )
 
     def identity(self, key: Mapping[str, Json]) -> str:
         """The row's `_id`: the key's values joined by '/'; of several a '/' within is written `~1`, a '~' `~0`."""
@@ -165,21 +177,25 @@ class Collection:
             return str(key[self.key[0]])
         return "/".join(str(key[name]).replace("~", "~0").replace("/", "~1") for name in self.key)
 
-    def row(self, item: Mapping[str, Json], *, identity: str, sequence: int, at: datetime) -> dict[str, Any]:
-        """The row of an item; what fits no column is kept in `extra`."""
-        extra = {name: value for name, value in item.items() if name not in self.columns and name != "_id"}
-        row: dict[str, Any] = {"_id": identity, "_seq": str(sequence), "_ingest_time": at}
-        for name, kind in self.columns.items():
-            value = item.get(name)
-            row[name] = self.defaults.get(name)
-            if value is None:
-                continue
-            try:
-                row[name] = kind.fit(value)
-            except (ValueError, TypeError, OverflowError):
-                extra[name] = value
-        row["extra"] = _dump(extra) if extra else None
-        return row
+    def columns_of(
+        self, items: Mapping[str, Mapping[str, Json]], *, sequences: Sequence[int], at: datetime
+    ) -> dict[str, list[Any]]:
+        """The values of items (by row id) column by column; what fits no column is kept in `extra`."""
+        typed = {"_id", *self.columns}
+        extras = [
+            {name: value for name, value in item.items() if name not in typed} for item in items.values()
+        ]
+        made: dict[str, list[Any]] = {
+            name: _fitted(name, kind.fit, items.values(), extras, default=self.defaults.get(name))
+            for name, kind in self.columns.items()
+        }
+        return {
+            **made,
+            "_id": list(items),
+            "extra": [_dump(extra) if extra else None for extra in extras],
+            "_seq": list(map(str, sequences)),
+            "_ingest_time": [at] * len(items),
+        }
 
     def item(self, row: Mapping[str, Any]) -> dict[str, Json]:
         """The item of a row as `SELECT *` gives it: the other way round, as far as columns keep a value's form."""
@@ -211,8 +227,36 @@ def _plain(kind: ColumnType, value: Any) -> Json:
     return list(value) if kind is TEXTS else value
 
 
+def _fitted(
+    name: str,
+    fit: Fit,
+    items: Iterable[Mapping[str, Json]],
+    extras: Iterable[dict[str, Json]],
+    *,
+    default: Json,
+) -> list[Any]:
+    values = []
+    for item, extra in zip(items, extras, strict=True):
+        value = item.get(name)
+        try:
+            values.append(default if value is None else fit(value))
+        except (ValueError, TypeError, OverflowError):
+            values.append(default)
+            extra[name] = value
+    return values
+
+
 def _dump(extra: Mapping[str, Json]) -> str:
-    """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text."""
+    """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text.
+
+    orjson writes `null` for them, and refuses integers beyond 64 bits: what it may get wrong is done by `json`.
+    """
+    try:
+        text = orjson.dumps(extra, default=str, option=_PLAIN).decode()
+    except TypeError:
+        text = "null"
+    if "null" not in text:
+        return text
     try:
         return json.dumps(extra, default=str, allow_nan=False)
     except ValueError:

@@ -30,10 +30,16 @@ def describe(cursor: duckdb.DuckDBPyConnection, collection: Collection) -> dict[
         "search": list(collection.search),
         "rollups": [f"{name}_{label}" for _, label in LEVELS] if collection.rollup else [],
         "retention_seconds": collection.retention_seconds,
+        "archived_before_ms": _divided(cursor, name),
         "transform": collection.transform,
         "fields": _fields(cursor, name),
         "decisions": decided,
     }
+
+
+def _divided(cursor: duckdb.DuckDBPyConnection, name: str) -> int | None:
+    row = cursor.execute("SELECT epoch_ms(before) FROM _divided WHERE collection = ?", [name]).fetchone()
+    return int(row[0]) if row else None
 
 
 def _fields(cursor: duckdb.DuckDBPyConnection, name: str) -> list[dict[str, Json]]:

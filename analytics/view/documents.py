@@ -1,7 +1,7 @@
 """Documents that people write themselves: ids, sequences and patches make them changes like those of a table."""
 
+import secrets
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +11,7 @@ from contracts.errors import ConfigError
 from contracts.messages import Change, Json
 
 from .collection import Collection
-from .storage import literal
+from .storage import literals
 
 MAX_DOCUMENTS = 10_000
 """Documents of one call at most: more make longer transactions, not faster ones."""
@@ -27,21 +27,20 @@ def written(
 ) -> list[Change]:
     """The changes that store these documents, numbered from `sequence`. Raises ConfigError."""
     _check(collection, documents)
-    named = [
-        {"_event_time": _now_ms(), **one, "_id": str(one.get("_id") or uuid.uuid4().hex)} for one in documents
-    ]
-    given = [set(one) for one in documents]
-    rows = _rows(writer, collection, [str(one["_id"]) for one in named], what="*") if patch else {}
+    ids = [str(one.get("_id") or _new_id()) for one in documents]
+    rows = _rows(writer, collection, ids, what="*") if patch else {}
     present = {i: collection.item(row) for i, row in rows.items()}
-    changes = []
-    for number, (document, names) in enumerate(zip(named, given, strict=True)):
-        identity = str(document["_id"])
+    now, changes = _now_ms(), []
+    for number, (identity, one) in enumerate(zip(ids, documents, strict=True)):
+        document: dict[str, Json] = {"_event_time": now, **one}
         if identity in present:
-            document = _merged(present[identity], {n: document[n] for n in names if n != "_id"})  # noqa: PLW2901 - the merged one
+            document = _merged(present[identity], one)
+        document.pop("_id", None)
         if patch:
             present[identity] = document
-        new = {name: value for name, value in document.items() if name != "_id"}
-        changes.append(Change("INSERT", collection.name, {"_id": identity}, new, None, sequence + number))
+        changes.append(
+            Change("INSERT", collection.name, {"_id": identity}, document, None, sequence + number)
+        )
     return changes
 
 
@@ -68,12 +67,13 @@ def _check(collection: Collection, documents: Sequence[Mapping[str, Json]]) -> N
 def _rows(
     writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str], *, what: str
 ) -> dict[str, dict[str, Any]]:
-    if not ids:
-        return {}
-    listed = ", ".join(map(literal, ids))
-    answer = writer.execute(f"SELECT {what} FROM {collection.name} WHERE _id IN ({listed})")  # noqa: S608 - literals are quoted
-    names = [str(column[0]) for column in answer.description or ()]
-    return {str(row[names.index("_id")]): dict(zip(names, row, strict=True)) for row in answer.fetchall()}
+    found: dict[str, dict[str, Any]] = {}
+    for listed in literals(ids):
+        answer = writer.execute(f"SELECT {what} FROM {collection.name} WHERE _id IN ({listed})")  # noqa: S608 - literals are quoted
+        names = [str(column[0]) for column in answer.description or ()]
+        at = names.index("_id")
+        found |= {str(row[at]): dict(zip(names, row, strict=True)) for row in answer.fetchall()}
+    return found
 
 
 def _merged(target: Any, patch: Mapping[str, Json]) -> dict[str, Json]:
@@ -87,6 +87,11 @@ def _merged(target: Any, patch: Mapping[str, Json]) -> dict[str, Json]:
         else:
             merged[name] = value
     return merged
+
+
+def _new_id() -> str:
+    """In order of time, so that it is known to be new without a look: nanoseconds, then 64 bits at random."""
+    return f"{time.time_ns():016x}{secrets.randbits(64):016x}"
 
 
 def _now_ms() -> int:

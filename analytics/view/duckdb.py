@@ -3,7 +3,8 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from contracts.messages import Change, Json
 from contracts.ports import Access, Archive, Health, Rows, State
 
 from .archive import Mirror
+from .builtin import GROWING
 from .catalogue import Catalogue, read_definition
 from .confined import SECONDS, a_folder, copy_out, run_confined
 from .describing import describe
@@ -24,6 +26,7 @@ from .documents import removed, written
 from .judging import judge
 from .reading import accesses, gate, run_query
 from .storage import cannot_open, connect, first_line
+from .tiers import TIERED, WHOLE, Tiers, reads_objects
 from .writing import Writer
 
 TIMEOUT_SECONDS = 10.0
@@ -36,6 +39,9 @@ CONFINED = 2
 RETAIN_SECONDS = 60.0
 """Pause between two rounds of retention."""
 
+OBJECTS_SECONDS = 60.0
+"""A statement about rows of both tiers looks for new objects when it was not done for so long: they hold old rows."""
+
 _ARCHIVE = re.compile(r"\barchive\b", re.IGNORECASE)
 """In a statement: it may ask for the archive, so that is brought up to date. One that does not only costs a look."""
 
@@ -47,7 +53,8 @@ class DuckDBView:
 
     A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
     collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
-    With an archive there is a view of that name over its objects.
+    With an archive there is a view of that name over its objects; and with `hot_seconds` telemetry that is older leaves
+    the file, and statements that name it read it from there. Messages and metrics leave after `keep_seconds`.
     """
 
     name = "view"
@@ -61,11 +68,15 @@ class DuckDBView:
         with_rollups: bool = True,
         confined_seconds: float = SECONDS,
         archive: Archive | None = None,
+        hot_seconds: float | None = None,
+        keep_seconds: float | None = None,
     ) -> None:
         self._path = path
         self._mirror = Mirror(archive, path.with_suffix(".archive") if path else None) if archive else None
+        self._tiers = Tiers(self._mirror, hot_seconds) if self._mirror else None
         self._memory_limit, self._threads = memory_limit, threads
         self._with_rollups = with_rollups
+        self._keep_seconds = keep_seconds
         self._writing = CapacityLimiter(1)
         self._reading = CapacityLimiter(READERS)
         self._judging = CapacityLimiter(1)
@@ -118,10 +129,12 @@ class DuckDBView:
         Raises ConfigError for a statement that is refused, wrong, too slow or too large; Transient, Terminal or NotReady
         for an archive that cannot be read.
         """
+        given = dict(parameters or {})
         if self._mirror is not None and _ARCHIVE.search(sql):
             await self._mirror.refresh()
+        both = await self._both(sql, given)
         return await self._read(
-            lambda cursor: run_query(cursor, sql, dict(parameters or {}), known=self._known().known)
+            lambda cursor: run_query(cursor, sql, given, known=self._known().known), both=both
         )
 
     async def ask(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Rows:
@@ -137,12 +150,15 @@ class DuckDBView:
         async with self._confining:
             with a_folder() as folder:
                 place = Path(folder)
-                await self._read(lambda cursor: copy_out(cursor, sql, place))
+                await self._read(
+                    lambda cursor: copy_out(cursor, sql, place), both=await self._both(sql, given)
+                )
                 return await run_confined(sql, given, place, why=verdict.why, seconds=self._confined_seconds)
 
     async def explain(self, sql: str, parameters: Mapping[str, Json] | None = None) -> Sequence[Access]:
         """Run a read-only statement and say how it read each table. Raises ConfigError."""
-        verdict = await to_thread.run_sync(judge, sql, dict(parameters or {}), limiter=self._judging)
+        given = dict(parameters or {})
+        verdict = await to_thread.run_sync(judge, sql, given, limiter=self._judging)
         if not verdict.calm:
             raise ConfigError(
                 f"a statement with {verdict.why} is not explained", fix="leave that out, or run it as it is"
@@ -151,13 +167,11 @@ class DuckDBView:
         def plan(cursor: duckdb.DuckDBPyConnection) -> Rows:
             gate(cursor, sql)
             return run_query(
-                cursor,
-                f"EXPLAIN (ANALYZE, FORMAT json) {sql}",
-                dict(parameters or {}),
-                known=self._known().known,
+                cursor, f"EXPLAIN (ANALYZE, FORMAT json) {sql}", given, known=self._known().known
             )
 
-        return accesses(str((await self._read(plan)).rows[0][1]), self._known().known)
+        both = await self._both(sql, given)
+        return accesses(str((await self._read(plan, both=both)).rows[0][1]), self._known().known)
 
     async def checkpoints(self) -> Mapping[tuple[str, str], int]:
         """The last sequence applied by (table, shard)."""
@@ -238,10 +252,24 @@ class DuckDBView:
             )
             if self._mirror is not None:
                 self._connection.execute(self._mirror.view_sql())
-            self._catalogue = Catalogue(self._connection, with_rollups=self._with_rollups)
+            hot = self._tiers.hot_seconds if self._tiers is not None else None
+            self._catalogue = Catalogue(
+                self._connection,
+                with_rollups=self._with_rollups,
+                retention=self._retention(hot),
+            )
+            if self._tiers is not None:
+                now = datetime.now(tz=UTC).replace(tzinfo=None)
+                self._tiers.open(self._connection, now - timedelta(seconds=hot or 0))
         except (duckdb.Error, OSError) as error:
             raise cannot_open(self._path, error) from None
-        self._writer = Writer(self._connection, self._catalogue)
+        self._writer = Writer(self._connection, self._catalogue, tiers=self._tiers)
+
+    def _retention(self, hot: float | None) -> dict[str, float]:
+        kept = dict.fromkeys(GROWING, self._keep_seconds) if self._keep_seconds is not None else {}
+        return {
+            name: seconds for name, seconds in {**kept, TIERED: hot or self._keep_seconds}.items() if seconds
+        }
 
     def close(self) -> None:
         """Close it."""
@@ -258,21 +286,31 @@ class DuckDBView:
             raise _not_open()
         return await to_thread.run_sync(lambda: work(writer), limiter=self._writing)
 
-    async def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    async def _both(self, sql: str, parameters: dict[str, Json]) -> bool:
+        """Whether a statement is to be run on both tiers; if objects are in its plan they are brought up to date."""
+        if self._mirror is None or self._tiers is None or not self._tiers.asked(sql):
+            return False
+        if await self._read(lambda cursor: reads_objects(cursor, sql, parameters), both=True):
+            await self._mirror.refresh(older_than=OBJECTS_SECONDS)
+        return True
+
+    async def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, both: bool = False) -> T:
         self._counters["queries"] += 1
         cursor = self._open_one().cursor()
+        if both:
+            cursor.execute(WHOLE)
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 return await to_thread.run_sync(
                     lambda: work(cursor), limiter=self._reading, abandon_on_cancel=True
                 )
         except TimeoutError:
-            cursor.interrupt()
+            _interrupt(cursor)
             raise ConfigError(
                 f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
             ) from None
         except anyio.get_cancelled_exc_class():
-            cursor.interrupt()  # nobody waits for the answer any more
+            _interrupt(cursor)  # nobody waits for the answer any more
             raise
         except duckdb.Error as error:
             self._counters["refused"] += 1
@@ -296,6 +334,11 @@ class DuckDBView:
         if self._catalogue is None:
             raise _not_open()
         return self._catalogue
+
+
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.ConnectionException):  # its work was over in this moment, and it is closed
+        cursor.interrupt()
 
 
 def _not_open() -> NotReady:

@@ -4,12 +4,16 @@ The counts are statistics: they are written with a batch about once a second, an
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection as Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from random import randrange
 from typing import TypeAlias
 
 import duckdb
+import pyarrow as pa
 
 from contracts.messages import Json
 
@@ -27,12 +31,16 @@ MAX_COLUMNS = 100
 MAX_FIELDS = 1_000
 """Fields counted in a collection at most: names that are data (ids as keys) must not fill the memory."""
 
+SAMPLE = 200
+"""Items of a batch that are looked at, and stand for all: to look at each costs as much as to store it."""
+
 ROWS = ""
 """The field under which the rows themselves are counted."""
 
 Tally: TypeAlias = Counter[tuple[str, str, str]]
 """How often, by collection, field and kind of value."""
 
+_KINDS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _COLUMNS: dict[str, ColumnType] = {"string": VARCHAR, "integer": BIGINT, "number": DOUBLE, "boolean": BOOLEAN}
 
 
@@ -47,43 +55,49 @@ class Decision:
     share: float
 
 
-def tally(collection: Collection, items: Iterable[Mapping[str, Json]]) -> Tally:
-    """Count the fields of items that have no column."""
-    counts: Tally = Counter()
-    rows = 0
-    columns = collection.columns
-    for item in items:
-        rows += 1
-        for name, value in item.items():
-            if name not in columns and name != "_id" and value is not None:
-                counts[collection.name, name, kind_of(value)] += 1
+def tally(collection: Collection, items: Sized[Mapping[str, Json]]) -> Tally:
+    """Count the fields of items that have no column; of a large batch by a sample, each counted for those beside it."""
+    stride = max(1, len(items) // SAMPLE)
+    sample = islice(items, randrange(stride), None, stride)  # noqa: S311 - at random, so that no pattern of a sender hides a field
+    seen = Counter(
+        (name, kind_of(value)) for item in sample for name, value in item.items() if value is not None
+    )
+    counts: Tally = Counter(
+        {
+            (collection.name, name, kind): count * stride
+            for (name, kind), count in seen.items()
+            if name not in collection.columns and name != "_id"
+        }
+    )
     if counts:
-        counts[collection.name, ROWS, "row"] += rows
+        counts[collection.name, ROWS, "row"] += len(items)
     return counts
 
 
 def kind_of(value: Json) -> str:
     """JSON's word for it; `integer` only if a BIGINT holds it."""
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer" if abs(value) < 2**63 else "huge"
-    if isinstance(value, float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "object" if isinstance(value, Mapping) else "array"
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        return "object" if isinstance(value, Mapping) else "array"
+    return "huge" if kind == "integer" and abs(value) >= 2**63 else kind
 
 
 def write(writer: duckdb.DuckDBPyConnection, counts: Tally) -> None:
     """Add the counts to the book; of fields beyond MAX_FIELDS nothing is kept."""
-    for (collection, field, kind), seen in counts.items():
-        writer.execute(
-            "INSERT INTO _fields SELECT $c, $f, $k, $n WHERE EXISTS (FROM _fields WHERE collection = $c AND field = $f) "
-            "OR (SELECT count(*) FROM _fields WHERE collection = $c) < $most "
-            "ON CONFLICT DO UPDATE SET seen = seen + excluded.seen",
-            {"c": collection, "f": field, "k": kind, "n": seen, "most": MAX_FIELDS},
-        )
+    if not counts:
+        return
+    parts: tuple[Sequence[str], ...] = tuple(zip(*counts, strict=True))
+    columns = [*parts, list(counts.values())]
+    writer.register("_counts", pa.table(columns, names=["collection", "field", "kind", "seen"]))
+    writer.execute(
+        "INSERT INTO _fields SELECT collection, field, kind, seen FROM _counts "
+        "LEFT JOIN (SELECT DISTINCT collection, field, TRUE AS known FROM _fields) USING (collection, field) "
+        "LEFT JOIN (SELECT collection, count(DISTINCT field) AS fields FROM _fields GROUP BY 1) USING (collection) "
+        "QUALIFY known OR coalesce(fields, 0) + dense_rank() OVER (PARTITION BY collection, known ORDER BY field) <= $most "
+        "ON CONFLICT DO UPDATE SET seen = seen + excluded.seen",
+        {"most": MAX_FIELDS},
+    )
+    writer.unregister("_counts")
 
 
 def due(writer: duckdb.DuckDBPyConnection, collection: Collection) -> list[Decision]:

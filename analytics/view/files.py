@@ -139,7 +139,7 @@ def _build(path: Path, tables: list[str], source: Source, *, attach: Path | None
         try:
             if attach is not None:
                 connection.execute(f"ATTACH {literal(str(attach))} AS old (READ_ONLY)")
-            for table in BOOK_NAMES:
+            for table in set(BOOK_NAMES).intersection(tables):  # an older export has fewer
                 connection.execute(f"INSERT INTO {table} BY NAME FROM {source(table)}")
             known = Catalogue(connection).known
             order = {c.name: f"ORDER BY {c.event_time} NULLS FIRST, _id" for c in known.values()}

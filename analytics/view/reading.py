@@ -24,6 +24,7 @@ MAX_BYTES = 32 << 20
 FETCHED = 500
 MAX_STATEMENT = 100_000
 
+_PARQUET = "READ_PARQUET"
 _COLUMN_OF_FILTER = re.compile(r'"?([A-Za-z_]\w*)"?\s*(?:=|<|>|IN\b|BETWEEN\b)')
 
 
@@ -87,21 +88,21 @@ def accesses(plan: str, collections: Mapping[str, Collection]) -> tuple[Access, 
 
 def _scans(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for node in nodes:
-        if "Table" in node["extra_info"]:
+        if "Table" in node["extra_info"] or node["extra_info"].get("Function") == _PARQUET:
             yield node
         yield from _scans(node.get("children", []))
 
 
 def _access(scan: dict[str, Any], collections: Mapping[str, Collection]) -> Access:
     told = scan["extra_info"]
-    table = str(told["Table"]).rpartition(".")[2].strip('"')
+    table = str(told.get("Table", "archive")).rpartition(".")[2].strip('"')
     filters = tuple(
         one
         for kind in ("Filters", "Dynamic Filters")
         for one in ([told[kind]] if isinstance(told.get(kind), str) else told.get(kind, []))
     )
     names = {found[1] for one in filters for found in _COLUMN_OF_FILTER.finditer(one)}
-    used = _used(str(told["Type"]), names, collections.get(table))
+    used = _used(str(told.get("Type", _PARQUET)), names, collections.get(table))
     groups = f"{scan['row_groups_scanned']} of {scan['total_row_groups_to_scan']}"
     return Access(table, used, filters, int(scan["rows_scanned"]), groups)
 

@@ -9,7 +9,7 @@ Distinct values are a sketch of the K smallest hashes, which can be merged: exac
 relative standard error of 1/sqrt(K - 2), 13 % for K = 64 (Bar-Yossef et al. 2002; Beyer et al. 2007).
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,17 +54,13 @@ def create_sql(collection: Collection) -> list[str]:
     return statements
 
 
-def touched(collection: Collection, rows: Iterable[dict[str, Any]]) -> Touched:
-    """The buckets that rows (with their `by` and event time) belong to; a row without either belongs to none."""
+def touched(collection: Collection, columns: Mapping[str, Sequence[Any]]) -> Touched:
+    """The buckets that rows belong to; a row without a `by` or an event time belongs to none."""
     rollup = collection.rollup
     if rollup is None:
         return set()
-    by, at = rollup.by, collection.event_time
-    return {
-        (str(row[by]), row[at].replace(microsecond=0))
-        for row in rows
-        if row.get(by) is not None and row.get(at) is not None
-    }
+    places = zip(columns[rollup.by], columns[collection.event_time], strict=True)
+    return {(str(by), at.replace(microsecond=0)) for by, at in places if by is not None and at is not None}
 
 
 def touched_of(writer: duckdb.DuckDBPyConnection, collection: Collection, ids: str) -> Touched:

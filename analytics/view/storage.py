@@ -1,10 +1,15 @@
 """The view's file: how it is opened, and the books in it beside the collections."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 
 from contracts.errors import BackendError
+
+MAX_LITERALS = 1_000
+"""In one list: DuckDB reads at most 2,048 rows by an index, and beyond that the whole table."""
 
 SHUT = (
     "SET enable_external_access = false",
@@ -21,6 +26,7 @@ BOOKS = (
     """CREATE TABLE IF NOT EXISTS _tombstones
        (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))""",
     "CREATE TABLE IF NOT EXISTS _collections (name VARCHAR PRIMARY KEY, definition JSON, created_at TIMESTAMP)",
+    "CREATE TABLE IF NOT EXISTS _divided (collection VARCHAR PRIMARY KEY, before TIMESTAMP)",
     "CREATE TABLE IF NOT EXISTS _rolled (collection VARCHAR PRIMARY KEY, upto TIMESTAMP)",
     """CREATE TABLE IF NOT EXISTS _fields
        (collection VARCHAR, field VARCHAR, kind VARCHAR, seen BIGINT, PRIMARY KEY (collection, field, kind))""",
@@ -28,10 +34,10 @@ BOOKS = (
        (collection VARCHAR, field VARCHAR, type VARCHAR, seen BIGINT, share DOUBLE, decided_at TIMESTAMP,
         PRIMARY KEY (collection, field))""",
 )
-"""Positions in the streams, sequences of removed keys, collections that somebody made, the ingest time up to which
-rollups are counted, what fields were seen with which kinds of values, and which of them became columns."""
+"""Positions in the streams, sequences of removed keys, collections that somebody made, the moment before which a
+collection's rows are in the archive, the ingest time up to which rollups are counted, what fields were seen with which kinds of values, and which of them became columns."""
 
-BOOK_NAMES = ("_checkpoints", "_tombstones", "_collections", "_fields", "_decisions")
+BOOK_NAMES = ("_checkpoints", "_tombstones", "_collections", "_divided", "_fields", "_decisions")
 """The books that an export holds; `_rolled` goes with the rollups, which are made anew."""
 
 
@@ -51,6 +57,7 @@ def connect(
         for statement in (
             f"SET memory_limit = '{memory_limit}'",
             f"SET threads = {threads}",
+            "SET allocator_background_threads = true",  # without it what a query had needed stays resident
             "SET TimeZone = 'UTC'",
             *(() if files else SHUT),
             *BOOKS,
@@ -77,3 +84,10 @@ def first_line(error: Exception) -> str:
 def literal(text: str) -> str:
     """A string as SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def literals(texts: Iterable[str]) -> Iterator[str]:
+    """Strings as lists of SQL, each short enough that a key index is used for it."""
+    waiting = iter(texts)
+    while part := ", ".join(map(literal, islice(waiting, MAX_LITERALS))):
+        yield part

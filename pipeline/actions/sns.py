@@ -10,7 +10,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from botocore.exceptions import BotoCoreError, ClientError
 
-from contracts.errors import ConfigError, Terminal, Transient, UnknownName
+from contracts.errors import ConfigError, Misconfigured, Terminal, Transient, UnknownName
 
 from ..aws.session import RETRYABLE, translate
 from .base import ActionContext, Item
@@ -33,12 +33,17 @@ _Entry = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class SnsAction:
-    """Publishes to one sns_topic. `json`: bodies are SNS JSON messages, one text for each protocol."""
+    """Publishes to one sns_topic. `json`: bodies are SNS JSON messages, one text for each protocol.
+
+    `ours`: the topic carries a lane of the path. Where nobody may publish to it, or it is gone, its messages wait for
+    the mend; with a topic of somebody's own rule they are refused, as on AWS, and hold up nothing.
+    """
 
     arn: str
     client: "SNSClient"
     limiter: CapacityLimiter
     json: bool = False
+    ours: bool = False
     kind: ClassVar[str] = "sns"
     tries: ClassVar[int] = 0
     per_message: ClassVar[frozenset[str]] = frozenset()
@@ -53,7 +58,13 @@ class SnsAction:
             if target not in context.topics:
                 raise UnknownName("sns_topic", target, context.topics)
             target = context.topics[target]
-        return cls(target, context.sns, context.limiter, json=settings.get("messageFormat") == "JSON")
+        return cls(
+            target,
+            context.sns,
+            context.limiter,
+            json=settings.get("messageFormat") == "JSON",
+            ours=target in context.topics.values(),
+        )
 
     @property
     def name(self) -> str:
@@ -94,6 +105,8 @@ class SnsAction:
         except Transient as error:
             return dict.fromkeys((index for index, _ in batch), error.what)
         except Terminal as error:
+            if self.ours and isinstance(error, Misconfigured):
+                return dict.fromkeys((index for index, _ in batch), f"{error.what}; fix: {error.fix}")
             return await self._refuse(batch, error, outcome)
         left: dict[int, str] = {}
         for failed in response.get("Failed", []):

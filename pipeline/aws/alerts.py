@@ -1,50 +1,89 @@
-"""Tells the security team through an SNS topic, whose queue (or e-mail, or webhook) is theirs."""
+"""Alerts through AWS: an SNS topic, whose queue (or e-mail, or webhook) is the security team's, and objects in S3."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
-from contracts.messages import SECOND, Incident, Nanoseconds
+from contracts.messages import SECOND, Alert, Nanoseconds
 
 from .session import translated
 
+SUBJECT_LENGTH = 100
+"""What SNS takes at most, as ASCII."""
+
+FINDINGS_PREFIX = "findings/"
+
 
 class SnsAlerts:
-    """An AlertSink that publishes the incident as JSON."""
+    """An AlertChannel that publishes to an SNS topic. `happened` and `kind` are attributes, for filter policies."""
 
-    name = "sns_topic alerts"
-
-    def __init__(self, *, sns: Any, sns_topic_arn: str) -> None:
+    def __init__(
+        self, *, sns: Any, sns_topic_arn: str, render: Callable[[Alert], bytes], name: str = "sns"
+    ) -> None:
+        self.name = name
         self._sns = sns
         self._arn = sns_topic_arn
+        self._render = render
         self._limiter = CapacityLimiter(2)
 
-    async def alert(self, incident: Incident) -> None:
+    def render(self, alert: Alert) -> bytes:
+        """The message, with what SNS wants beside it."""
+        kind = "test" if alert.test else alert.incident.kind
+        told = {
+            "subject": f"thingstorm: {kind} {alert.happened}"[:SUBJECT_LENGTH],
+            "message": self._render(alert).decode(),
+            "attributes": {"happened": alert.happened, "kind": kind},
+        }
+        return json.dumps(told).encode()
+
+    async def deliver(self, alert_id: str, body: bytes) -> None:
         """Publish. Raises Transient, Terminal."""
-        body = json.dumps(describe(incident))
-        await to_thread.run_sync(lambda: self._publish(incident, body), limiter=self._limiter)
+        _ = alert_id
+        await to_thread.run_sync(self._publish, json.loads(body), limiter=self._limiter)
 
     @translated
-    def _publish(self, incident: Incident, body: str) -> None:
-        self._sns.publish(TopicArn=self._arn, Subject=f"thingstorm: {incident.kind}", Message=body)
+    def _publish(self, told: dict[str, Any]) -> None:
+        attributes = {
+            name: {"DataType": "String", "StringValue": value} for name, value in told["attributes"].items()
+        }
+        self._sns.publish(
+            TopicArn=self._arn,
+            Subject=told["subject"],
+            Message=told["message"],
+            MessageAttributes=attributes,
+        )
 
 
-def describe(incident: Incident) -> dict[str, Any]:
-    """The incident as people and programs read it: times as ISO 8601."""
-    return {
-        "incident_id": incident.incident_id,
-        "kind": incident.kind,
-        "opened_at": _iso(incident.opened_at),
-        "updated_at": _iso(incident.updated_at),
-        "devices": list(incident.devices),
-        "confidence": incident.verdict.confidence,
-        "summary": incident.verdict.summary,
-        "evidence": [asdict(evidence) for evidence in incident.verdict.evidence],
-    }
+class FindingObjects:
+    """An AlertChannel that puts each finding into the archive's bucket: `findings/YYYY/MM/DD/ALERT.json`."""
+
+    def __init__(
+        self, *, s3: Any, bucket: str, render: Callable[[Alert], bytes], name: str = "findings"
+    ) -> None:
+        self.name = name
+        self._s3 = s3
+        self._bucket = bucket
+        self._render = render
+        self._limiter = CapacityLimiter(1)
+
+    def render(self, alert: Alert) -> bytes:
+        """One line of JSON, behind the key of its object."""
+        key = f"{FINDINGS_PREFIX}{_day(alert.at)}/{alert.alert_id}.json"
+        return key.encode() + b"\n" + self._render(alert) + b"\n"
+
+    async def deliver(self, alert_id: str, body: bytes) -> None:
+        """Put the object; twice makes it no other one. Raises Transient, Terminal."""
+        _ = alert_id
+        key, _, line = body.partition(b"\n")
+        await to_thread.run_sync(self._put, key.decode(), line, limiter=self._limiter)
+
+    @translated
+    def _put(self, key: str, line: bytes) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=line, ContentType="application/x-ndjson")
 
 
-def _iso(moment: Nanoseconds) -> str:
-    return datetime.fromtimestamp(moment / SECOND, tz=UTC).isoformat(timespec="milliseconds")
+def _day(moment: Nanoseconds) -> str:
+    return datetime.fromtimestamp(moment / SECOND, tz=UTC).strftime("%Y/%m/%d")

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
+"""Bytes received at once, into a buffer that each connection keeps: a fresh one for each answer left holes in the heap."""
 
 
 class LoopbackSession:
@@ -91,6 +92,7 @@ class _Answer:
 class _Connection:
     def __init__(self, opened: socket.socket, read_seconds: float) -> None:
         self._socket = opened
+        self._buffer = memoryview(bytearray(CHUNK))
         opened.settimeout(read_seconds)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -102,7 +104,7 @@ class _Connection:
         """Send and receive; None if the other side had closed before it answered anything. Raises OSError."""
         try:
             self._socket.sendall(data)
-            first = self._socket.recv(CHUNK)
+            first = self._receive()
         except (BrokenPipeError, ConnectionResetError):
             first = b""
         if not first:
@@ -111,10 +113,13 @@ class _Connection:
         return _read(first, self._more)
 
     def _more(self) -> bytes:
-        data = self._socket.recv(CHUNK)
+        data = self._receive()
         if not data:
             raise ConnectionResetError("the connection ended within an answer")
         return data
+
+    def _receive(self) -> bytes:
+        return bytes(self._buffer[: self._socket.recv_into(self._buffer)])
 
 
 def _request(request: Any, target: Any, body: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """The one place that makes boto3 clients, and the one that turns botocore's errors into ours."""
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -18,7 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from contracts.errors import Terminal, Transient
+from contracts.errors import Misconfigured, Terminal, Transient
 from contracts.registry import Backend, Registry
 
 from .loopback import favour_loopback
@@ -119,7 +120,19 @@ def embedded_client(service: str, *, endpoint: str, region: str = "us-east-1") -
     client = unsigned_client(service, endpoint=endpoint, region=region)
     if service in _BUSY:
         favour_loopback(client, connect_seconds=CONNECT_SECONDS, read_seconds=READ_SECONDS)
+        client.meta.events.register("before-parameter-build", _number_call)
     return client
+
+
+_calls = itertools.count(1)
+
+
+def _number_call(context: dict[str, Any], **_: Any) -> None:
+    """A number for the call, where botocore takes random bytes of the system.
+
+    A thread that asks for those gives up the interpreter, and has to wait for it again.
+    """
+    context.setdefault("retries", {})["invocation-id"] = f"{next(_calls):032x}"
 
 
 def unsigned_client(service: str, *, endpoint: str, region: str = "us-east-1") -> Any:
@@ -207,7 +220,10 @@ def _name_service(model: Any, parsed: Any, **_: Any) -> None:
 
 
 def translate(error: BotoCoreError | ClientError) -> Transient | Terminal:
-    """Ours for theirs: Transient where trying again may help, Terminal where not. Names service and mend."""
+    """Ours for theirs: Transient where trying again may help, Misconfigured where a person must mend something, else Terminal.
+
+    Each names the service and the mend.
+    """
     if isinstance(error, ClientError):
         return _translate_answer(error)
     if isinstance(error, BotoConnectionError | HTTPClientError):
@@ -216,8 +232,8 @@ def translate(error: BotoCoreError | ClientError) -> Transient | Terminal:
             fix="see that the service at that address runs (aws.endpoint), and the network to it",
         )
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return Terminal(f"AWS: {error}", fix=_CREDENTIALS_FIX)
-    return Terminal(f"the AWS client cannot work: {error}", fix="check the credentials and the region")
+        return Misconfigured(f"AWS: {error}", fix=_CREDENTIALS_FIX)
+    return Misconfigured(f"the AWS client cannot work: {error}", fix="check the credentials and the region")
 
 
 def _translate_answer(error: ClientError) -> Transient | Terminal:
@@ -227,7 +243,7 @@ def _translate_answer(error: ClientError) -> Transient | Terminal:
     what = f"{about.get('Service', 'AWS')}: {error.operation_name} failed: {code}: {told.get('Message', '')}"
     for codes, fix in _MENDS:
         if code in codes:
-            return Terminal(what, fix=fix)
+            return Misconfigured(what, fix=fix)
     if status >= 500 or code in RETRYABLE:
         return Transient(what, fix="it is tried again", retry_after=0.1)
     return Terminal(

@@ -1,4 +1,4 @@
-"""`thingstorm bench gateway` and `bench simulator` on real brokers; no assertion on speed."""
+"""`thingstorm bench gateway` and `bench simulator` on real brokers, `bench view` on real engines; no assertion on speed."""
 
 import json
 import shutil
@@ -48,6 +48,19 @@ def test_the_simulator_beside_other_clients_of_mqtt(tmp_path: Path) -> None:
         assert told["missing"] == ["emqtt-bench"]
         assert "missing: emqtt-bench is not installed" in done.out
     assert any("the broker is" in note for note in told["notes"])
+
+
+def test_the_view_beside_sqlite_keeps_the_rate_it_is_asked_for(tmp_path: Path) -> None:
+    done = thingstorm(
+        "bench", "view", "--quick", "--peers", "--case", "documents-mixed", "--json", "b.json", cwd=tmp_path
+    )
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "b.json").read_text())
+    figures = {(row["subject"], row["metric"]): row["value"] for row in told["rows"]}
+    for subject in ("thingstorm", "sqlite"):
+        assert 0 < figures[subject, "documents_per_s"] <= 1_200, "the sender sends 1,000 a second"
+        assert 0 < figures[subject, "latency_p50_ms"] <= figures[subject, "latency_max_ms"]
+    assert any("Rockset" in note for note in told["notes"])
 
 
 def test_unknown_benches_and_cases_are_told(tmp_path: Path) -> None:

@@ -34,9 +34,13 @@ COMPOSE = {
 
 
 def commands(page: Path) -> list[str]:
-    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    # a block ends at its own closing fence: else what follows one with a language would be taken for a block
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
     lines = [
-        line.split("  #")[0].removesuffix(" &").strip() for block in blocks for line in block.splitlines()
+        line.split("  #")[0].removesuffix(" &").strip()
+        for language, block in blocks
+        if not language
+        for line in block.splitlines()
     ]
     return [line for line in lines if line.startswith(("thingstorm ", "make ", "docker compose "))]
 

@@ -60,13 +60,17 @@ async def test_from_rows_to_quarantine_alert_and_incident(detector: str) -> None
     fleet, hostile = _attacked()
     await stage.feed(fleet, 60)
     assert set(stage.control.shut) == hostile
-    (told,) = stage.alerts.told
-    assert told.kind == "attack"
+    assert [alert.happened for alert in stage.alerts.heard] == ["opened", "closed"]
+    assert stage.alerts.heard[0].incident.kind == "attack"
     (incident,) = (one for one in stage.loop.incidents if one.kind == "attack")
     assert set(incident.devices) == hostile
     done = [action for action in incident.actions if action.action != "watch"]
-    assert {(action.action, action.outcome) for action in done} == {("quarantine", "done"), ("alert", "done")}
-    assert len(done) == len(hostile) + 1
+    assert {(action.action, action.outcome) for action in done} == {
+        ("quarantine", "done"),
+        ("alert", "done"),
+        ("all_clear", "done"),
+    }
+    assert len(done) == len(hostile) + 2
     logged = stage.view.table("actions")
     assert len(logged) == len(stage.loop.actions) == len({row["action_id"] for row in logged})
     assert {row["who"] for row in logged} == {"model"}
@@ -241,7 +245,7 @@ async def test_a_restarted_model_learns_the_same_span_and_tells_nobody_twice() -
             after.view.add(second)
         await _until(lambda: seconds[49].end in {one.at for one in after.loop.verdicts}, after.clock)
         assert after.loop.detector_in_use == before.loop.detector_in_use
-    assert after.alerts.told == []
+    assert after.alerts.heard == []
     (resumed,) = (one for one in after.loop.incidents if one.kind == "attack")
     assert (resumed.incident_id, resumed.opened_at) == (open_before.incident_id, open_before.opened_at)
     assert {"quarantine", "alert"} <= {action.action for action in resumed.actions}

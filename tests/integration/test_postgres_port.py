@@ -255,6 +255,14 @@ async def test_strangers_do_no_harm() -> None:
             while server.health().buffers[0].used:
                 await anyio.sleep(0.02)
         raw.close()
+        assert server.health().state == "ready"
+        good = f"host=127.0.0.1 port={server.port} user=me dbname=thingstorm"
+        assert await to_thread.run_sync(_one, good) == (1,)
+
+
+def _one(address: str) -> Any:
+    with psycopg.connect(address) as connection:
+        return connection.execute("SELECT 1").fetchone()
 
 
 async def test_the_catalogue_survives_a_bomb() -> None:

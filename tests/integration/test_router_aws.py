@@ -196,6 +196,20 @@ async def test_a_plain_name_is_resolved_or_refused(aws: Aws) -> None:
         SnsAction.build({"targetArn": "telemetri"}, context)
 
 
+async def test_a_lane_waits_for_its_topic_and_somebodys_own_rule_does_not(aws: Aws) -> None:
+    """What the gateway acknowledged is not dropped because the topic is gone, and a wrong rule holds up nothing."""
+    lane = SnsAction.build(
+        {"targetArn": "telemetry"}, ActionContext(sns=aws.sns, topics={"telemetry": aws.arn})
+    )
+    aws.sns.delete_topic(TopicArn=aws.arn)
+    with pytest.raises(Undelivered, match="PublishBatch failed: NotFound") as caught:
+        await lane.deliver([Item(b"kept"), Item(b"too")])
+    assert (caught.value.retry, caught.value.refused) == ((0, 1), {})
+    assert "fix: it is not there: make it with `thingstorm deploy`" in caught.value.what
+    with pytest.raises(Refused, match="NotFound"):
+        await sns(aws, targetArn=f"{aws.arn}-of-somebody").deliver([Item(b"x")])
+
+
 async def test_json_messages_carry_a_text_for_the_protocol(aws: Aws) -> None:
     await sns(aws, messageFormat="JSON").deliver([Item(b'{"default":"d","sqs":"for queues"}')])
     assert await to_thread.run_sync(aws.received, 1) == ["for queues"]

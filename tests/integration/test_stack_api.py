@@ -14,6 +14,7 @@ import boto3
 import psutil
 import psycopg
 import pytest
+from alert_samples import Receiver
 from typer.testing import CliRunner
 
 import thingstorm
@@ -49,13 +50,47 @@ expect:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """With a rule of the user's own beside the default ones."""
+def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
+    """With a rule of the user's own beside the default ones, and two webhooks: one listens, one does not."""
     rules = tmp_path_factory.mktemp("own") / "rules.yaml"
     rules.write_text((Path(thingstorm.__file__).parents[1] / "pipeline/rules.yaml").read_text() + RULES)
-    with Stack(settings=[f"pipeline.rules={rules}"]) as stack:
+    hooks = f"[{{url: '{receiver.url}', name: soar}}, {{url: 'http://127.0.0.1:9/', name: gone}}]"
+    with Stack(settings=[f"pipeline.rules={rules}", f"alerts.webhooks={hooks}"]) as stack:
         stack.boto("sns").create_topic(Name="hot")
         yield stack
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver().running() as receiver:
+        yield receiver
+
+
+def test_a_test_of_the_alerts_reaches_every_channel_and_says_which_it_does_not(
+    stack: Stack, receiver: Receiver
+) -> None:
+    queue = stack.queue("security-team")
+    called = CliRunner().invoke(app, ["alerts", "test", "--format", "json", "--api", stack.addresses["api"]])
+    assert isinstance(called.exception, NotReady), called.output
+    assert "gone" in str(called.exception)
+    outcomes = {one["channel"]: one["outcome"] for one in json.loads(called.stdout)}
+    assert (outcomes["sns"], outcomes["soar"]) == ("done", "done")
+    assert outcomes["gone"].startswith("failed: gone does not answer")
+    told = json.loads(receiver.got[-1][1])
+    assert told["test"] is True
+    assert told["link"] == f"{stack.addresses['api']}/#/incidents/{told['incident_id']}"
+    (message,) = stack.boto("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
+    assert told["incident_id"] in message["Body"]
+    stack.boto("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    listed = CliRunner().invoke(app, ["alerts", "list", "--api", stack.addresses["api"]])
+    assert listed.exit_code == 0, listed.output
+    assert {"sns", "soar", "gone"} <= set(listed.stdout.split())
+    one = CliRunner().invoke(app, ["alerts", "test", "--to", "soar", "--api", stack.addresses["api"]])
+    assert one.exit_code == 0, one.output
+    unknown = CliRunner().invoke(app, ["alerts", "test", "--to", "saor", "--api", stack.addresses["api"]])
+    assert isinstance(unknown.exception, ConfigError)
+    retried = CliRunner().invoke(app, ["alerts", "retry", "--api", stack.addresses["api"]])
+    assert retried.stdout == "0 undelivered alerts are tried again\n"
 
 
 def messages_of(stack: Stack, device_id: str) -> int:

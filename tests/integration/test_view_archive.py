@@ -1,6 +1,7 @@
 """`SELECT ... FROM archive`: objects that the real delivery stream wrote to the emulator's S3, in the real view."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,11 @@ from conftest import Aws
 from analytics.view.duckdb import DuckDBView
 from contracts.clock import SystemClock
 from contracts.errors import ConfigError, Terminal
+from contracts.messages import Change
 from pipeline.aws.archive import ObjectArchive
 from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
+from pipeline.ingest import plan
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -33,13 +36,6 @@ async def a_view(aws: Aws, path: Path | None = None) -> AsyncIterator[DuckDBView
 
 
 async def write(aws: Aws, numbers: Sequence[int], **more: Any) -> None:
-    stream = DeliveryStream(
-        "archive",
-        s3=aws.client("s3"),
-        bucket=aws.resources.bucket,
-        clock=SystemClock(),
-        settings=settings_from(aws.resources.delivery),
-    )
     records = [
         {
             "device_id": f"meter-{n % 2}",
@@ -51,8 +47,7 @@ async def write(aws: Aws, numbers: Sequence[int], **more: Any) -> None:
         }
         for n in numbers
     ]
-    await stream.put([json.dumps(record).encode() + b"\n" for record in records])
-    await stream.flush()
+    await put(aws, records)
 
 
 async def rows(view: DuckDBView, sql: str) -> list[tuple[Any, ...]]:
@@ -128,3 +123,68 @@ async def test_files_stay_forbidden(provisioned: Aws, tmp_path: Path) -> None:
                 await view.query(sql)
         with pytest.raises(ConfigError, match="SELECT"):
             await view.query(f"COPY (SELECT 1) TO '{tmp_path}/view.archive/x.parquet'")
+
+
+async def test_hot_and_cold_rows_have_one_name(provisioned: Aws, tmp_path: Path) -> None:
+    """Twenty messages in objects and in the collection, half of them older than the collection keeps."""
+    now = int(time.time() * 1000)
+    moments = [now - 3_600_000 + n for n in range(10)] + [now - n for n in range(10)]
+    messages = [
+        {
+            "device_id": f"meter/{n % 2}",
+            "message_id": f"m{n}",
+            "topic": "dt/meter/x/t",
+            "received_at": moment,
+            "payload": {"n": n, "ts": moment, "word": "Köln"},
+        }
+        for n, moment in enumerate(moments)
+    ]
+    await put(provisioned, messages)
+    await put(provisioned, messages[:3])  # delivered twice
+    changes = [
+        Change("INSERT", "telemetry", {"device_id": item["device_id"], "event_id": item["event_id"]}, item, None, n + 1, "s")
+        for n, message in enumerate(messages)
+        for item in [_item(message)]
+    ]  # fmt: skip
+    everything = "SELECT * EXCLUDE (_seq, _ingest_time) FROM telemetry ORDER BY message_id"
+    path = tmp_path / "view.db"
+    view = DuckDBView(path, archive=archive(provisioned), hot_seconds=600.0)
+    async with supervise([view], drain_seconds=10):
+        await view.apply(changes)
+        before = await rows(view, everything)
+        assert len(before) == 20, "late rows are in both tiers, and seen once"
+        assert await view.retain() == 10
+        assert await rows(view, "SELECT count(*) FROM main.telemetry") == [(10,)]
+        assert await rows(view, everything) == before
+        assert (await view.ask("SELECT len(list(message_id)) FROM telemetry")).rows == ((20,),), (
+            "in a process of its own"
+        )
+        recent = "SELECT count(*) FROM telemetry WHERE received_at > epoch_ms($since::BIGINT)"
+        steps = await rows(view, f"EXPLAIN {recent}".replace("$since", str(now - 60_000)))
+        assert "PARQUET" not in str(steps).upper(), "a statement about now opens no object"
+        assert (await view.query(recent, {"since": now - 60_000})).rows == ((10,),)
+        reads = await view.explain("SELECT count(DISTINCT topic) FROM telemetry")
+        assert {one.table for one in reads} >= {"telemetry", "archive"}
+        told = await view.describe("telemetry")
+        assert now - 660_000 <= int(str(told["archived_before_ms"])) <= now - 600_000
+    async with a_view(provisioned, path) as view:
+        assert await rows(view, everything) == before, "the division is in the file"
+
+
+async def put(aws: Aws, messages: Sequence[dict[str, Any]]) -> None:
+    stream = DeliveryStream(
+        "archive",
+        s3=aws.client("s3"),
+        bucket=aws.resources.bucket,
+        clock=SystemClock(),
+        settings=settings_from(aws.resources.delivery),
+    )
+    await stream.put([json.dumps(message).encode() + b"\n" for message in messages])
+    await stream.flush()
+
+
+def _item(message: dict[str, Any]) -> dict[str, Any]:
+    """As the handler stores it, with what the view makes of it."""
+    event = {"Records": [{"eventSourceARN": "x:telemetry", "messageId": "1", "body": json.dumps(message)}]}
+    ((item,),) = (table.values() for table in plan(event).puts.values())
+    return {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}

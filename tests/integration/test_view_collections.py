@@ -284,10 +284,18 @@ VALUES = (
     | st.integers(-(2**70), 2**70)
     | st.floats(width=32)
     | st.text(max_size=3)
+    | st.sampled_from(["NaN", "[1", '{"a": 1}'])
     | st.lists(st.integers(0, 3), max_size=2)
 )
 ITEMS = st.fixed_dictionaries(
-    {}, optional={"payload_bytes": VALUES, "topic": VALUES, "odd": VALUES, "received_at": VALUES}
+    {},
+    optional={
+        "payload_bytes": VALUES,
+        "topic": VALUES,
+        "odd": VALUES,
+        "received_at": VALUES,
+        "payload": VALUES,
+    },
 )
 
 
@@ -351,16 +359,18 @@ def _holds(view: DuckDBView, batches: list[list[Change]]) -> None:
     writer.settle()
     wanted = {i: change for i, change in last.items() if change.new is not None}
     found = connection.execute(
-        "SELECT _id, _seq, device_id, topic, payload_bytes, extra FROM telemetry"
+        "SELECT _id, _seq, device_id, topic, payload_bytes, payload, extra FROM telemetry"
     ).fetchall()
     assert {row[0]: row[1] for row in found} == {i: change.sequence for i, change in wanted.items()}
-    for identity, _, device_id, topic, size, extra in found:
+    for identity, _, device_id, topic, size, payload, extra in found:
         item = dict(wanted[identity].new or {})
         rest = json.loads(extra or "{}")
         assert device_id == item["device_id"]
         assert topic == item.get("topic") or str(rest["topic"]) == str(item["topic"])
         assert size == item.get("payload_bytes") or "payload_bytes" in rest
         assert ("odd" in rest) == ("odd" in item)
+        told = item.get("payload")
+        assert payload == told or json.loads(payload or "null") == told or rest["payload"] == told
     places = {change.shard: 0 for batch in batches for change in batch}
     for batch in batches:
         for change in batch:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -52,6 +53,16 @@ async def test_a_value_that_does_not_fit_never_fails_the_batch(value: object) ->
         assert await view.apply([telemetry(1, payload_bytes=value), telemetry(2, payload_bytes=7)]) == 2
         assert await rows(view, "SELECT payload_bytes FROM telemetry ORDER BY event_id") == [(None,), (7,)]
         assert await rows(view, "SELECT count(*) FROM telemetry WHERE extra IS NOT NULL") == [(1,)]
+
+
+async def test_messages_leave_a_view_that_keeps_them_for_so_long_and_other_rows_stay() -> None:
+    device = Change("INSERT", "devices", {"device_id": "d"}, {"device_id": "d", "last_seen": 1}, None, 1, "s")
+    view = DuckDBView(None, keep_seconds=3600)
+    async with supervise([view], drain_seconds=10):
+        await view.apply([telemetry(1), telemetry(2, received_at=int(time.time() * 1000)), device])
+        assert await view.retain() == 1
+        assert await rows(view, "SELECT count(*) FROM telemetry") == [(1,)]
+        assert await rows(view, "SELECT count(*) FROM devices") == [(1,)]
 
 
 async def test_a_payload_that_is_no_json_is_kept_as_it_is() -> None:

@@ -1,5 +1,6 @@
 """The view's file: killed under ingest, compacted, exported, imported, verified."""
 
+import os
 import random
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from contracts.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
 
-KILLS = 4
+KILLS = int(os.environ.get("THINGSTORM_KILLS", "4"))
+"""Twenty by hand: each costs the start of a process."""
 
 WRITER = """
 import sys, pathlib
@@ -27,11 +29,11 @@ from analytics.view.duckdb import DuckDBView
 view = DuckDBView(pathlib.Path(sys.argv[1]))
 view.open()
 start = int(sys.argv[3])
-print("go", flush=True)
 for first in range(start, 10**9, 20):
     late = [telemetry(n, device_id=f"d{n % 7}", received_at=1_700_000_000_000 + n % 90_000, topic="t", payload_bytes=n)
             for n in range(first, first + 20)]
     view._writer.apply([*late, *late[:3]])
+    print("one more", flush=True)
 """
 
 
@@ -45,7 +47,7 @@ async def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_pat
             stdout=subprocess.PIPE,
         )
         assert writer.stdout is not None
-        assert writer.stdout.readline() == b"go\n"
+        assert writer.stdout.readline() == b"one more\n"
         time.sleep(chance.uniform(0.05, 0.5))
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
@@ -60,7 +62,6 @@ async def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_pat
         assert int(place) == 1000 + int(count) - 1, "all rows up to the checkpoint, once"
         # what a reader that resumes sends again from before the checkpoint
         resumed = max(0, int(count) - 40) // 20 * 20
-    assert int(count) >= 20, "killed before anything was written: this proves nothing"
     assert all(one.right for one in verify(path)), "and rollups equal a recount"
 
 

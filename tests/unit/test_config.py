@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +57,48 @@ def test_a_wrong_environment_variable_is_named(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError) as caught:
         load_config()
     assert "THINGSTORM__BROKER__PORT" in caught.value.fix
+
+
+ALERTS = """\
+[alerts]
+findings_file = "findings.ndjson"
+[[alerts.webhooks]]
+url = "https://chat.example.com/x"
+template = "slack"
+[alerts.email]
+host = "mail.example.com"
+password = "hush"
+sender = "a@example.com"
+to = ["b@example.com"]
+"""
+
+
+def test_alert_channels_from_a_file_and_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THINGSTORM__ALERTS__EMAIL__PASSWORD", "other")
+    alerts = load_config(write(tmp_path / "x.toml", ALERTS)).alerts
+    assert alerts.email is not None
+    assert alerts.email.password.get_secret_value() == "other"
+    assert (alerts.webhooks[0].name, alerts.webhooks[0].template) == ("webhook", "slack")
+    assert "other" not in repr(alerts)
+    monkeypatch.delenv("THINGSTORM__ALERTS__EMAIL__PASSWORD")
+    monkeypatch.setenv("THINGSTORM__ALERTS__WEBHOOKS", '[{"url": "http://127.0.0.1/x", "name": "soar"}]')
+    assert [one.name for one in load_config().alerts.webhooks] == ["soar"]
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"webhooks": [{"url": "ftp://x"}]}, "begins with http"),
+        ({"webhooks": [{"url": "http://x", "template": "pagerduty"}]}, "routing_key"),
+        ({"webhooks": [{"url": "http://x"}, {"url": "http://y"}]}, "another alert channel named 'webhook'"),
+        ({"webhooks": [{"url": "http://x", "name": "sns"}]}, "another alert channel named 'sns'"),
+        ({"webhooks": [{"url": "http://x", "name": "../x"}]}, "setting 'alerts.webhooks.0.name'"),
+        ({"email": {"host": "m", "sender": "a@b", "to": []}}, "setting 'alerts.email.to'"),
+        ({"email": {"host": "m", "sender": "a@b", "to": ["x\r\nBcc: y@z"]}}, "no mail address"),
+    ],
+)
+def test_a_wrong_alert_channel_is_one_clear_error(given: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        load_config(flags={"alerts": given})

@@ -14,10 +14,13 @@ import thingstorm.healthcheck
 
 
 @contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
+def answering(status: int, body: bytes, *, token: str = "") -> Iterator[str]:
+    """With a token, 401 is what everybody gets who does not send it."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            known = self.headers.get("Authorization", "") == (f"Bearer {token}" if token else "")
+            self.send_response(status if known else 401)
             self.end_headers()
             self.wfile.write(body)
 
@@ -40,6 +43,14 @@ def test_only_200_is_healthy(status: int, code: int, capsys: pytest.CaptureFixtu
     with answering(status, b'{"detail": "the broker is away"}') as url:
         assert thingstorm.healthcheck.main([url]) == code
     assert ("the broker is away" in capsys.readouterr().out) is (status != 200)
+
+
+def test_it_sends_the_token_between_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(200, b"{}", token="secret") as url:
+        monkeypatch.delenv("THINGSTORM__STAGES__TOKEN", raising=False)
+        assert thingstorm.healthcheck.main([url]) == 1
+        monkeypatch.setenv("THINGSTORM__STAGES__TOKEN", "secret")
+        assert thingstorm.healthcheck.main([url]) == 0
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "https://x:1/y", "http://127.0.0.1/no-port"])

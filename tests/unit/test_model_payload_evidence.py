@@ -93,13 +93,26 @@ def test_a_rebooted_device_with_a_new_topic_and_larger_payloads_is_not_carrying_
         ({"novel_company": 5.0, "novel_spread": 8.0, "novel_interval": 1.0, "novel_joined": 5.0}, False),
         ({"novel_company": 5.0, "novel_spread": 0.0, "novel_joined": 6.0}, True),
         ({"novel_company": 5.0, "novel_spread": 0.0, "novel_joined": 1.0}, False),
+        ({"novel_company": 8.0, "novel_spread": 1.0, "novel_joined": 2.0}, True),
+        ({"novel_company": 4.0, "novel_spread": 2.0, "novel_joined": 3.0}, False),
         ({"novel_company": 1.0, "novel_joined": 25.0, "novel_age": 25.0, "novel_slow_seconds": 4.0}, True),
         ({"novel_company": 1.0, "novel_joined": 9.0, "novel_age": 9.0, "novel_slow_seconds": 4.0}, False),
         ({"novel_foreign": 1.0}, True),
         ({"novel_patterns": 3.0}, True),
         ({"ratio_own": 3.0}, True),
     ],
-    ids=["cascade", "together", "forming", "habit", "young", "foreign", "several", "louder"],
+    ids=[
+        "cascade",
+        "together",
+        "forming",
+        "many-at-once",
+        "few-so-far",
+        "habit",
+        "young",
+        "foreign",
+        "several",
+        "louder",
+    ],
 )
 def test_what_a_new_topic_means(novel: dict[str, float], sign: bool) -> None:  # noqa: FBT001 - a parameter of the test
     base = {"novel": 3.0, "novel_events": 5.0, "novel_seconds": 4.0, "novel_patterns": 1.0, "novel_age": 9.0}

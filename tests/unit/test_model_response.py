@@ -43,7 +43,11 @@ async def test_an_attack_shuts_out_its_devices_and_alerts_every_sink_once() -> N
     ]
     assert {item.incident_id for item in actions} == {"security-1"}
     assert await responder.respond(incident, fleet_size=50) == []
-    assert len(first.told) == len(second.told) == 1
+    assert [(told.action, told.target, told.outcome) for told in responder.told()] == [
+        ("alert", "memory", "done"),
+        ("alert", "memory", "done"),
+    ]
+    assert len(first.heard) == len(second.heard) == 1
 
 
 async def test_an_uptick_alerts_nobody_and_doubt_shuts_nobody_out() -> None:
@@ -51,7 +55,7 @@ async def test_an_uptick_alerts_nobody_and_doubt_shuts_nobody_out() -> None:
     assert await _responder(control, alerts).respond(_incident("benign_uptick"), fleet_size=9) == []
     await _responder(control, alerts).respond(_incident("undecided", "a"), fleet_size=9)
     assert not control.shut
-    assert len(alerts.told) == 1
+    assert len(alerts.heard) == 1
 
 
 async def test_doubt_that_becomes_an_attack_is_told_again() -> None:
@@ -59,7 +63,10 @@ async def test_doubt_that_becomes_an_attack_is_told_again() -> None:
     responder = _responder(MemoryControl(), alerts)
     await responder.respond(_incident("undecided"), fleet_size=9)
     await responder.respond(_incident("attack", "a"), fleet_size=9)
-    assert [incident.kind for incident in alerts.told] == ["undecided", "attack"]
+    assert [(alert.happened, alert.incident.kind) for alert in alerts.heard] == [
+        ("opened", "undecided"),
+        ("worsened", "attack"),
+    ]
 
 
 async def test_the_cap_holds_and_is_recorded_once() -> None:
@@ -87,18 +94,19 @@ async def test_a_small_fleet_may_lose_one_device() -> None:
 
 
 async def test_failures_are_recorded_and_tried_again_until_they_work() -> None:
-    control, alerts = MemoryControl(failures=1), MemoryAlerts(failures=2)
+    control, alerts = MemoryControl(failures=1), MemoryAlerts()
     responder = _responder(control, alerts)
     outcomes = []
     for _ in range(4):
         actions = await responder.respond(_incident("attack", "a"), fleet_size=50)
         outcomes.append([(item.action, item.outcome) for item in actions])
     assert outcomes == [
-        [("quarantine", "failed: gateway away"), ("alert", "failed: no network")],
-        [("quarantine", "done"), ("alert", "failed: no network")],
-        [("alert", "done")],
+        [("quarantine", "failed: gateway away")],
+        [("quarantine", "done")],
+        [],
         [],
     ]
+    assert len(alerts.heard) == 1
 
 
 async def test_giving_up_after_the_last_attempt() -> None:
@@ -109,13 +117,13 @@ async def test_giving_up_after_the_last_attempt() -> None:
     assert control.asked == ATTEMPTS
 
 
-async def test_a_sink_that_hangs_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Hanging(MemoryAlerts):
-        async def alert(self, incident: Incident) -> None:
+async def test_a_gateway_that_hangs_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(MemoryControl):
+        async def quarantine(self, device_id: str, *, reason: str) -> None:
             await anyio.sleep_forever()
 
     monkeypatch.setattr("analytics.response.PATIENCE_SECONDS", 0.01)
-    actions = await _responder(MemoryControl(), Hanging()).respond(_incident("attack"), fleet_size=9)
+    actions = await _responder(Hanging()).respond(_incident("attack", "a"), fleet_size=9)
     assert "no answer" in actions[0].outcome
 
 
@@ -125,7 +133,7 @@ async def test_a_closed_incident_is_forgotten() -> None:
     await responder.respond(_incident("attack"), fleet_size=9)
     responder.forget("security-1")
     await responder.respond(_incident("attack"), fleet_size=9)
-    assert len(alerts.told) == 2
+    assert len(alerts.heard) == 2
 
 
 def _seconds(clock: ManualClock, seconds: float) -> None:

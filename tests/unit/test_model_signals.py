@@ -181,3 +181,16 @@ def replace_count(row: DeviceRow, messages: int) -> DeviceRow:
     values |= {"num_messages_received": messages, "message_bytes_received": messages * 60}
     place, shape, _ = row.shapes[0].split(" ")
     return row._replace(counts=tuple(values.values()), shapes=(f"{place} {shape} {messages}",))
+
+
+def test_values_walk_farther_while_all_peers_take_more_readings(site: _Site) -> None:
+    alone, together = _Site(), site
+    for _ in range(6):
+        leap = alone.row("p0", value=8.0)
+        alone.history.advance(alone.second([leap]), alone.baseline)
+        rows = [together.row(name, num_messages_received=9) for name in IDS[1:]]
+        leap = together.row("p0", value=8.0, num_messages_received=9)
+        together.history.advance(together.second([leap, *rows]), together.baseline)
+    usual = alone.measure()[0]["p0"].features["value_shift"]
+    more = together.measure()[0]["p0"].features["value_shift"]
+    assert 1.5 < usual / more < 3.2, "nine times the steps go three times as far, over 15 s not yet so far"

@@ -266,7 +266,7 @@ def test_a_run_that_has_no_use_for_the_plugin_imports_none_of_our_stages(pyteste
             assert not (ours | heavy) & set(sys.modules)
         """
     )
-    plugins = ["-p", "no:anyio", "-p", "no:hypothesispytest", "-p", "no:xdist"]
+    plugins = ["-p", "no:anyio", "-p", "no:hypothesispytest", "-p", "no:xdist", "-p", "no:schemathesis"]
     pytester.runpytest_subprocess(*plugins).assert_outcomes(passed=1)
 
 

@@ -2,7 +2,7 @@ import anyio
 import pytest
 from anyio.abc import TaskStatus
 
-from contracts.errors import BackendError
+from contracts.errors import BackendError, Misconfigured
 from contracts.ports import Health
 from thingstorm.runtime import supervisor
 from thingstorm.runtime.supervisor import DrainCut, supervise
@@ -34,10 +34,12 @@ class Recorder:
 
     async def drain(self) -> None:
         self._log.append(f"drain {self.name}")
+        if self._options.get("drain_fails"):
+            raise Misconfigured(f"{self.name}: no bucket", fix="make it")
         await anyio.sleep(self._options.get("drain_takes", 0.0))
 
     def health(self) -> Health:
-        return Health(self.name, "ready")
+        return Health(self.name, "ready", "no queue; fix: make it" if self._options.get("waits") else "well")
 
 
 async def test_starts_in_order_and_stops_in_reverse_each_drained_before_the_next() -> None:
@@ -85,6 +87,24 @@ async def test_a_drain_that_does_not_end_is_cut_and_said() -> None:
             pass
     assert caught.value.exit_code == 1
     assert log[-1] == "end sink"
+
+
+async def test_what_was_cut_is_told_with_what_it_waited_for() -> None:
+    waiting = Recorder("waiting", [], drain_takes=60, waits=True)
+    with pytest.raises(DrainCut) as caught:
+        async with supervise([Recorder("slow", [], drain_takes=60), waiting], drain_seconds=0.05):
+            pass
+    assert caught.value.what.endswith(": waiting (no queue; fix: make it), slow")
+
+
+async def test_a_drain_that_fails_stops_the_others_in_their_order_and_is_told() -> None:
+    log: list[str] = []
+    with pytest.raises(Misconfigured, match="source: no bucket"):
+        async with supervise(
+            [Recorder("sink", log), Recorder("source", log, drain_fails=True)], drain_seconds=1
+        ):
+            log.clear()
+    assert log == ["drain source", "end source", "drain sink", "end sink"]
 
 
 async def test_an_error_of_the_body_still_drains() -> None:

@@ -33,8 +33,9 @@ class Case:
 
 
 def _documents(mode: str, *peers: str) -> Case:
-    settings = {"kind": "documents", "mode": mode, "rate": 12_000, "seconds": 60.0}
-    return Case(f"documents-{mode}", settings, {"rate": 1_000, "seconds": 2.0}, peers)
+    first, seconds = (100_000 if mode == "patch" else 1_000), (60.0 if mode == "add" else 20.0)
+    settings = {"kind": "documents", "mode": mode, "rate": 12_000, "seconds": seconds, "first": first}
+    return Case(f"documents-{mode}", settings, {"rate": 1_000, "seconds": 2.0, "first": 1_000}, peers)
 
 
 CASES = (

@@ -1,13 +1,19 @@
 """Documents for `bench view`, in the manner of RockBench: nested, about 1.2 KB, with the moment of their making.
 
+A process of its own makes them, so that it takes nothing from the engine: the moments are true whatever that does.
+
 RockBench (Rockset's open benchmark of data latency) sends faker documents of names, addresses and friends with `_id`,
 `_event_time` and `_ts`; these have its shape, made of seeded random words.
 """
 
+import json
 import random
+import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
+
+import orjson
 
 WORDS = (
     "alder",
@@ -39,40 +45,35 @@ WORDS = (
 )
 FRIENDS = 3
 TAGS = 9
+TICK_SECONDS = 0.1
 
 
 class Maker:
-    """Makes documents; ids are those of the documents so far in modes that patch."""
+    """Makes documents as JSON text; patches are of the documents so far."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - load, no secrets
-        self._bodies = [self._body() for _ in range(500)]
+        self._bodies = [orjson.dumps(self._body())[1:] for _ in range(500)]
         self.made = 0
 
-    def batch(self, size: int, mode: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def batch(self, size: int, mode: str) -> tuple[list[bytes], list[bytes]]:
         """(new documents, patches) of this moment; `mixed` patches one in five."""
-        share = {"add": 0.0, "patch": 1.0, "mixed": 0.2}[mode] if self.made > size else 0.0
-        patches = round(size * share)
+        share = {"add": 0.0, "patch": 1.0, "mixed": 0.2}[mode]
+        patches = min(round(size * share), self.made)
         return list(self._fresh(size - patches)), list(self._patches(patches))
 
-    def _fresh(self, count: int) -> Iterator[dict[str, Any]]:
-        for _ in range(count):
-            self.made += 1
-            yield {
-                **self._bodies[self.made % len(self._bodies)],
-                "_id": f"doc-{self.made:012d}",
-                "_event_time": time.time_ns() // 1_000_000,
-                "_ts": time.time_ns() // 1_000,
-            }
+    def _fresh(self, count: int) -> Iterator[bytes]:
+        now = time.time_ns()
+        for number in range(self.made + 1, self.made + count + 1):
+            head = b'{"_id":"doc-%012d","_event_time":%d,"_ts":%d,' % (number, now // 1_000_000, now // 1_000)
+            yield head + self._bodies[number % len(self._bodies)]
+        self.made += count
 
-    def _patches(self, count: int) -> Iterator[dict[str, Any]]:
-        for number in self._chance.sample(range(1, self.made + 1), min(count, self.made)):
-            yield {
-                "_id": f"doc-{number:012d}",
-                "_event_time": time.time_ns() // 1_000_000,
-                "Age": self._chance.randint(1, 99),
-                "About": self._words(4),
-            }
+    def _patches(self, count: int) -> Iterator[bytes]:
+        now = time.time_ns() // 1_000_000
+        for number in self._chance.sample(range(1, self.made + 1), count):
+            told = {"_id": f"doc-{number:012d}", "_event_time": now, "Age": self._chance.randint(1, 99)}
+            yield orjson.dumps({**told, "About": self._words(4)})
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -109,3 +110,27 @@ class Maker:
 
     def _words(self, count: int) -> str:
         return " ".join(self._chance.choices(WORDS, k=count))
+
+
+def send(out: BinaryIO, go: BinaryIO, settings: dict[str, Any]) -> None:
+    """Batches as two counts (new, patches) and that many lines: `first` documents; from the go on `rate` for `seconds`."""
+    maker, rate = Maker(1), settings["rate"]
+    _put(out, maker.batch(settings["first"], "add"))
+    go.readline()
+    began, sent = time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < settings["seconds"]:
+        due = round(rate * passed) - sent
+        if due > 0:
+            _put(out, maker.batch(due, settings["mode"]))
+            sent += due
+        time.sleep(max(0.0, TICK_SECONDS - (time.perf_counter() - began - passed)))
+
+
+def _put(out: BinaryIO, batch: tuple[list[bytes], list[bytes]]) -> None:
+    fresh, patches = batch
+    out.write(b"%d %d\n" % (len(fresh), len(patches)) + b"".join(line + b"\n" for line in (*fresh, *patches)))
+    out.flush()
+
+
+if __name__ == "__main__":
+    send(sys.stdout.buffer, sys.stdin.buffer, json.loads(sys.argv[1]))

@@ -6,35 +6,91 @@ of the newest visible `_event_time`: data latency = now - that. `rows` asks a ta
 
 import json
 import os
+import queue
 import random
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import psutil
 import pyarrow as pa
 
-from .view_documents import Maker
 from .view_subjects import SUBJECTS, Subject
 
-TICK_SECONDS = 0.2
+BEHIND = 50
+"""Batches: five seconds."""
+
+MOST = 5_000
+"""Documents of one write at most."""
+
 POLL_SECONDS = 0.05
 WINDOW_MS = 60_000
+NEWEST_MS = 30_000
+"""The poll looks for the newest document among those of so long, and takes this for the latency if there is none."""
+
 ROWS_PER_SECOND = 1_000
 DEVICES = 2_000
 BASE_MS = 1_790_000_000_000
 
 Figures = dict[str, float]
+Batch = tuple[list[bytes], list[bytes]]
+"""New documents and patches, as JSON text."""
+
+OVER: Batch = ([], [])
+
+
+class Sender:
+    """The process that makes the documents, and a thread that takes them off it, so that it is never held up.
+
+    At most `BEHIND` batches wait: an engine that falls so far behind has shown what it can.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        names = ("rate", "seconds", "mode", "first")
+        asked = json.dumps({name: settings[name] for name in names})
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "thingstorm.bench.view_documents", asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._batches: queue.Queue[Batch] = queue.Queue(BEHIND)
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def go(self) -> None:
+        """The first batch is stored: send the rest."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def batches(self) -> Iterator[Batch]:
+        """What waits, put together up to MOST documents; ends with the sender."""
+        while (first := self._batches.get()) != OVER:
+            fresh, patches = first
+            while len(fresh) + len(patches) < MOST and not self._batches.empty():
+                if (more := self._batches.queue[0]) == OVER:
+                    break
+                self._batches.get()
+                fresh, patches = fresh + more[0], patches + more[1]
+            yield fresh, patches
+
+    def _take(self) -> None:
+        out = self._process.stdout
+        assert out is not None  # noqa: S101 - piped
+        while head := out.readline():
+            fresh, patches = map(int, head.split())
+            self._batches.put((list(islice(out, fresh)), list(islice(out, patches))))
+        self._batches.put(OVER)
 
 
 def documents(subject: Subject, settings: dict[str, Any]) -> Figures:
     """Rate as asked or what was reached; latencies and windows as one reader sees them."""
-    maker, rate, seconds = Maker(1), settings["rate"], settings["seconds"]
     over = threading.Event()
     latencies: list[float] = []
     windows: list[float] = []
@@ -42,23 +98,17 @@ def documents(subject: Subject, settings: dict[str, Any]) -> Figures:
         threading.Thread(target=_poll, args=(subject, over, latencies)),
         threading.Thread(target=_read, args=(subject, over, windows)),
     ]
-    subject.write(maker.batch(max(1, round(rate * TICK_SECONDS)), "add")[0])
+    sender = Sender(settings)
+    batches = sender.batches()
+    _give(subject, next(batches))
+    sender.go()
     for watcher in watchers:
         watcher.start()
     began, written, size = time.perf_counter(), 0, 0
-    while (passed := time.perf_counter() - began) < seconds:
-        due = round(rate * passed) - written
-        if due <= 0:
-            time.sleep(TICK_SECONDS / 4)
-            continue
-        fresh, patches = maker.batch(min(due, 5_000), settings["mode"])
-        size += sum(len(json.dumps(one)) for one in fresh[:1]) * len(fresh)
-        if fresh:
-            subject.write(fresh)
-        if patches:
-            subject.write(patches, patch=True)
-        written += len(fresh) + len(patches)
-        time.sleep(max(0.0, TICK_SECONDS - (time.perf_counter() - began - passed)))
+    for batch in batches:
+        _give(subject, batch)
+        written += len(batch[0]) + len(batch[1])
+        size += sum(map(len, batch[0])) + sum(map(len, batch[1]))
     took = time.perf_counter() - began
     over.set()
     for watcher in watchers:
@@ -68,9 +118,16 @@ def documents(subject: Subject, settings: dict[str, Any]) -> Figures:
         "mb_per_s": size / took / 1e6,
         "latency_p50_ms": _quantile(latencies, 0.5),
         "latency_p95_ms": _quantile(latencies, 0.95),
+        "latency_max_ms": _quantile(latencies, 1.0),
         "window_p95_ms": _quantile(windows, 0.95),
         "rss_mb": psutil.Process().memory_info().rss / 1e6,
     }
+
+
+def _give(subject: Subject, batch: Batch) -> None:
+    for lines, patch in ((batch[0], False), (batch[1], True)):
+        for start in range(0, len(lines), MOST):
+            subject.write(list(map(orjson.loads, lines[start : start + MOST])), patch=patch)
 
 
 def rows(subject: Subject, settings: dict[str, Any]) -> Figures:
@@ -105,9 +162,8 @@ def rows(subject: Subject, settings: dict[str, Any]) -> Figures:
 
 def _poll(subject: Subject, over: threading.Event, found: list[float]) -> None:
     while not over.wait(POLL_SECONDS):
-        ((newest,),) = subject.ask("newest", time.time_ns() // 1_000_000 - WINDOW_MS)
-        if newest is not None:
-            found.append(time.time() * 1000 - float(newest))
+        ((newest,),) = subject.ask("newest", time.time_ns() // 1_000_000 - NEWEST_MS)
+        found.append(time.time() * 1000 - float(newest) if newest is not None else float(NEWEST_MS))
 
 
 def _read(subject: Subject, over: threading.Event, found: list[float]) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from anyio.from_thread import start_blocking_portal
@@ -118,7 +119,7 @@ class Sqlite:
             if patch:
                 self._writer.executemany(
                     "UPDATE docs SET at = ?, extra = json_patch(extra, ?) WHERE id = ?",
-                    [(one["_event_time"], json.dumps(one), one["_id"]) for one in documents],
+                    [(one["_event_time"], orjson.dumps(one).decode(), one["_id"]) for one in documents],
                 )
                 return
             marks = ", ".join("?" * len(self.SHAPE))
@@ -146,7 +147,7 @@ class Sqlite:
 
 def _flat(one: Document) -> tuple[Any, ...]:
     names = ("device_id", "topic", "source_ip", "bytes", "temperature")
-    rest = None if "device_id" in one else json.dumps(one)
+    rest = None if "device_id" in one else orjson.dumps(one).decode()
     return (one["_id"], one["_event_time"], one.get("company"), *(one.get(name) for name in names), rest)
 
 
@@ -180,7 +181,7 @@ class Chdb:
         _ = patch
         path = self._folder / "batch.ndjson"
         names = Sqlite.SHAPE
-        lines = [json.dumps(dict(zip(names, _flat(one), strict=True))) for one in documents]
+        lines = [orjson.dumps(dict(zip(names, _flat(one), strict=True))).decode() for one in documents]
         path.write_text("\n".join(lines), encoding="utf-8")
         self._session.query(f"INSERT INTO docs SELECT * FROM file('{path}', JSONEachRow)")  # noqa: S608 - our path
 

@@ -11,6 +11,7 @@ import typer
 import thingstorm
 from contracts.errors import ThingstormError
 from thingstorm.cli import (
+    alerts,
     announce,
     ask,
     bench,
@@ -26,6 +27,7 @@ from thingstorm.cli import (
     serve,
     shrink,
     up,
+    users,
     view,
 )
 
@@ -52,7 +54,9 @@ for module in (
     operate,
     follow,
     announce,
+    alerts,
     rules,
+    users,
     bench,
 ):
     module.register(app)

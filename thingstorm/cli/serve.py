@@ -54,4 +54,9 @@ def _scenario(path: Path | None) -> "Scenario":
 async def _serve(stage: str, settings: Config, scenario: "Scenario | None") -> None:
     from thingstorm.runtime.stages import serve_stage
 
-    await serve_stage(stage, settings, scenario, tell=lambda line: typer.echo(line, err=True))
+    page = None
+    if stage == "analytics":
+        from thingstorm.dashboard.page import make_page
+
+        page = make_page
+    await serve_stage(stage, settings, scenario, tell=lambda line: typer.echo(line, err=True), page=page)

@@ -57,6 +57,7 @@ def _scenario(path: Path | None) -> "Scenario":
 
 
 async def _up(settings: Config, scenario: "Scenario | None", display: Display, json_line: bool) -> None:
+    from thingstorm.dashboard.page import make_page
     from thingstorm.runtime.serve import serve
 
     def ready(addresses: dict[str, str]) -> None:
@@ -65,4 +66,4 @@ async def _up(settings: Config, scenario: "Scenario | None", display: Display, j
         else:
             display.emit("addresses", {"addresses": "  ".join(f"{k} {v}" for k, v in addresses.items())})
 
-    await serve(settings, scenario, emit=display.emit, refresh=display.refresh, ready=ready)
+    await serve(settings, scenario, emit=display.emit, refresh=display.refresh, ready=ready, page=make_page)

@@ -1,5 +1,6 @@
 """Asks every hop of a running stack: how much passed, is anything still under way."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from thingstorm.runtime.refresh import Hop
 from thingstorm.runtime.target import Target
 
 Quiet = Callable[[], Awaitable[str]]
+
+OCSF_CLOSE = 3
+"""The `activity_id` of a finding that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,11 @@ async def count(target: Target) -> Counts:
 
 
 async def alerts_received(target: Target) -> int:
-    """Read (and so delete) what the security team's queue holds."""
+    """Read (and so delete) what the security team's queue holds; that an incident is over is no alert."""
     sqs, url = target.cloud.factory.client("sqs"), target.cloud.resources.queues["security-team"]
-    return len(await to_thread.run_sync(lambda: audit.receive_all(sqs, url)))
+    bodies = await to_thread.run_sync(lambda: audit.receive_all(sqs, url))
+    told = [json.loads(body["Message"]) if "Message" in body else body for body in bodies]
+    return sum(one.get("happened") != "closed" and one.get("activity_id") != OCSF_CLOSE for one in told)
 
 
 def quiet(target: Target, before: Counts) -> list[Quiet]:

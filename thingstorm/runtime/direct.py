@@ -19,7 +19,7 @@ from broker.identity import local_identity
 from broker.limits import profile
 from broker.policy import DEVICE_DOCUMENT, OPEN_DOCUMENT
 from contracts.clock import ManualClock
-from contracts.messages import FLEET, MILLISECOND, SECOND, Incident, Nanoseconds
+from contracts.messages import FLEET, MILLISECOND, SECOND, Alert, Nanoseconds, Told
 from contracts.ports import Emit
 from pipeline.direct import DirectPath
 from pipeline.rules.engine import DEFAULT_RULES, load_rules
@@ -273,9 +273,20 @@ class _Alerts:
     def __init__(self) -> None:
         self.received = 0
 
-    async def alert(self, incident: Incident) -> None:
-        _ = incident
-        self.received += 1
+        self._told: list[Told] = []
+
+    def tell(self, alert: Alert) -> None:
+        self.received += alert.happened != "closed"
+        incident = alert.incident
+        told = Told(self.name, alert.alert_id, incident.incident_id, alert.happened, alert.at, "done")
+        self._told.append(told)
+
+    def told(self) -> list[Told]:
+        told, self._told = self._told, []
+        return told
+
+    async def quiet(self, seconds: float) -> None:
+        """Nothing is ever under way."""
 
 
 async def play_direct(

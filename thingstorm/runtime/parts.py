@@ -11,6 +11,7 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from analytics.alerting.service import Alerts
 from analytics.lambdas import QueryBook
 from analytics.postgres.server import PostgresServer
 from analytics.pushing import Webhooks
@@ -36,9 +37,8 @@ from pipeline.actions import ActionContext, Actions
 from pipeline.actions.base import RecordSink
 from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
 from pipeline.actions.destinations import Destinations
-from pipeline.aws.alerts import SnsAlerts
 from pipeline.aws.archive import ObjectArchive
-from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources
+from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources, provision
 from pipeline.aws.publisher import SnsPublisher
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.rule_services import AwsServices
@@ -57,6 +57,7 @@ from pipeline.rules.engine import Engine, Rule
 from pipeline.rules.sources import RuleSource
 from pipeline.worker import Worker, queue_depth
 from thingstorm.config import BrokerConfig, Config, ModelConfig
+from thingstorm.runtime.alerting import Base, make_alerts
 
 EVENTS_CAPACITY = 5_000
 """Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
@@ -65,6 +66,9 @@ CHANGES_CAPACITY = 10_000
 """Stream records wait here for the view: ten full reads of a shard."""
 
 SNS_THREADS = 4
+
+DAY = 86_400
+"""Seconds."""
 
 BROKERS = Registry(
     "broker backend",
@@ -93,6 +97,14 @@ class Cloud:
     factory: ClientFactory
     resources: Resources
     clock: Clock
+
+    @property
+    def mend(self) -> Callable[[], object] | None:
+        """Makes again what is missing; on AWS that is for a person and CloudFormation."""
+        if "emulator" not in self.factory.capabilities:
+            return None
+        visible = self.config.pipeline.visibility_seconds
+        return lambda: provision(self.factory, prefix=self.config.aws.prefix, visibility_seconds=visible)
 
     def archive(self) -> ObjectArchive:
         """The objects that the delivery stream wrote."""
@@ -138,6 +150,7 @@ class AnalyticsParts:
     sync: Sync
     changes: ChangeReader
     model: VerdictLoop
+    alerts: Alerts
     trail: Trail
     book: QueryBook
     schedules: Schedules
@@ -344,12 +357,28 @@ def _feed(cloud: Cloud, topic: str, delivery: DeliveryStream) -> Worker:
     )
 
 
-def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> AnalyticsParts:
-    """The view, what keeps it fresh, and the model."""
+def make_analytics(
+    cloud: Cloud,
+    *,
+    control: DeviceControl,
+    emit: Emit,
+    base: Base = str,
+    alerts_folder: Path | None = None,
+) -> AnalyticsParts:
+    """The view, what keeps it fresh, the model, and who is told by it.
+
+    `base` is the address of the API, for links; what waits for an alert channel is kept in `alerts_folder`.
+    """
     config, clock = cloud.config, cloud.clock
     changed = BatchStream[Change]("changes", capacity=CHANGES_CAPACITY, max_batch=2_000)
     make_view: type[DuckDBView] = VIEWS.load(config.view.backend)
-    view = make_view(config.view.path, memory_limit=config.view.memory_limit, archive=cloud.archive())
+    view = make_view(
+        config.view.path,
+        memory_limit=config.view.memory_limit,
+        archive=cloud.archive(),
+        hot_seconds=config.view.hot_seconds,
+        keep_seconds=config.pipeline.keep_days * DAY or None,
+    )
     trail = Trail()
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
@@ -361,14 +390,23 @@ def make_analytics(cloud: Cloud, *, control: DeviceControl, emit: Emit) -> Analy
         keys=view.keys,
         clock=clock,
         trail=trail,
+        mend=cloud.mend,
     )
+    alerts = make_alerts(
+        config.alerts,
+        factory=cloud.factory,
+        resources=cloud.resources,
+        clock=clock,
+        emit=emit,
+        base=base,
+        folder=config.alerts.folder or alerts_folder,
+    )
+    model = _model(cloud, view, control, emit, alerts=alerts)
     book = QueryBook(view)
     webhooks = Webhooks(secret=config.api.webhook_secret, hosts=config.api.webhook_hosts)
     publish = SnsPublisher(sns=cloud.factory.client("sns"), prefix=config.aws.prefix).publish
     schedules = Schedules(book, clock=clock, publish=publish, webhooks=webhooks)
-    return AnalyticsParts(
-        view, sync, changes, _model(cloud, view, control, emit), trail, book=book, schedules=schedules
-    )
+    return AnalyticsParts(view, sync, changes, model, alerts, trail, book=book, schedules=schedules)
 
 
 def make_postgres(config: Config, view: DuckDBView, *, host: str, token: str) -> PostgresServer | None:
@@ -431,13 +469,17 @@ def _worker(cloud: Cloud, lane: str, trail: Trail | None) -> Worker:
         queue_url=cloud.resources.queues[lane],
         queue_arn=cloud.resources.queue_arns[lane],
         handler=make_handler(
-            cloud.factory.client("dynamodb"), cloud.resources.tables, tell=reasons.__setitem__
+            cloud.factory.client("dynamodb"),
+            cloud.resources.tables,
+            tell=reasons.__setitem__,
+            keep_seconds=pipeline.keep_days * DAY,
         ),
         clock=cloud.clock,
         mapping=mapping,
         dead_letters=dead_letter_queue(cloud, lane),
         reasons=reasons,
         trail=trail,
+        mend=cloud.mend,
     )
 
 
@@ -453,9 +495,9 @@ def dead_letter_queue(cloud: Cloud, lane: str) -> DeadLetterQueue:
     )
 
 
-def _model(cloud: Cloud, view: DuckDBView, control: DeviceControl, emit: Emit) -> VerdictLoop:
-    sns_topic_arn = cloud.resources.sns_topics["alerts"]
-    alerts = SnsAlerts(sns=cloud.factory.client("sns"), sns_topic_arn=sns_topic_arn)
+def _model(
+    cloud: Cloud, view: DuckDBView, control: DeviceControl, emit: Emit, *, alerts: Alerts
+) -> VerdictLoop:
     model = cloud.config.model
     return VerdictLoop(
         view=view,

@@ -42,6 +42,9 @@ MAX_ORDERS = 20_000
 
 Ask = Callable[[str], Awaitable[list[dict[str, Any]]]]
 
+Watch = Callable[[Simulator, Target], None]
+"""Gets the fleet and what it plays against, before it connects."""
+
 Open = Callable[[Emit], AbstractAsyncContextManager[Target]]
 """Gives the target to play against; the model's events go to the given display."""
 
@@ -56,6 +59,7 @@ async def play(
     drain_seconds: float,
     visibility_seconds: float = VISIBILITY_SECONDS,
     with_messages: bool = False,
+    watch: Watch | None = None,
 ) -> Record:
     """Play the fleet and the timeline; wait until the path is quiet; record; stop.
 
@@ -77,6 +81,8 @@ async def play(
         simulator = Simulator(
             story, host=host, port=port, clock=clock, emit=emit, faults=stack.fault, orders=orders
         )
+        if watch is not None:
+            watch(simulator, stack)
         await stack.prepare(simulator.device_ids)
         before = await count(stack)
         await alerts_received(stack)

@@ -105,7 +105,7 @@ class RemoteTarget:
     async def look(self) -> None:
         for url in (self._stages.broker, self._stages.pipeline, self._stages.analytics):
             told = await self._call("GET", f"{url}/healthz")
-            self._health |= {service["name"]: _health(service) for service in told["services"]}
+            self._health |= {service["name"]: health_from(service) for service in told["services"]}
         url = f"{self._stages.analytics}/model/events"
         for event in (await self._call("GET", url, query={"after": self._event}))["events"]:
             self._event = event["number"]
@@ -183,7 +183,8 @@ class RemoteTarget:
         )
 
 
-def _health(told: Mapping[str, Any]) -> Health:
+def health_from(told: Mapping[str, Any]) -> Health:
+    """A service as `/healthz` tells it."""
     buffers = tuple(Gauge(**gauge) for gauge in told["buffers"])
     return Health(told["name"], told["state"], told["detail"], 0, buffers, told["counters"])
 

@@ -4,27 +4,32 @@ Start order is the order of the services in `_build` (sinks first); the emulator
 after it.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from anyio import to_thread
+from fastapi import FastAPI
 
 from analytics.api import create_app
+from analytics.api_alerts import add_alerts
 from analytics.api_model import add_model_state
 from analytics.api_server import ApiServer
-from analytics.api_token import check_open
 from analytics.postgres.server import PostgresServer
+from analytics.reachable import check_open
 from broker.embedded import EmbeddedBroker
 from broker.external import ExternalBroker
 from contracts.clock import Clock, SystemClock
 from contracts.ports import Emit, Health, Service
+from contracts.shadows import ShadowStore
 from pipeline.aws.emulator import Emulator
 from pipeline.aws.provision import LANES, Resources, provision
 from pipeline.aws.session import ClientFactory
+from pipeline.aws.shadows import IotDataShadows
 from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from thingstorm.config import Config
-from thingstorm.runtime.following import add_dead_letters, add_trace, from_trail, from_view
+from thingstorm.runtime.access import Access, access_of
+from thingstorm.runtime.following import Steps, add_dead_letters, add_trace, from_trail, from_view
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.parts import (
     AnalyticsParts,
@@ -41,6 +46,22 @@ from thingstorm.runtime.parts import (
 )
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
+from thingstorm.runtime.troubles import telling_troubles
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What somebody who serves more beside the API gets of a stack that is being built."""
+
+    cloud: Cloud
+    analytics: AnalyticsParts
+    trace: Sequence[Steps]
+    shadows: ShadowStore | None
+    health: Callable[[], list[Health]]
+
+
+Extend = Callable[[FastAPI, Inside], list[Service]]
+"""Adds routes to the API; gives the services that they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,7 @@ class Stack:
     health: Callable[[], list[Health]]
     endpoint: str
     emulator: Emulator | None = None
+    paged: bool = False
 
     @property
     def resources(self) -> Resources:
@@ -72,14 +94,26 @@ class Stack:
             told["websocket"] = f"ws://{broker.host}:{broker.websocket_port}/mqtt"
         if self.postgres is not None:
             told["postgres"] = f"{self.postgres.host}:{self.postgres.port}"
-        return {**told, "aws": self.endpoint, "api": page, "page": f"{page}/docs"}
+        shown = f"{page}/" if self.paged else f"{page}/docs"
+        return {**told, "aws": self.endpoint, "api": page, "page": shown}
 
 
 @asynccontextmanager
-async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> AsyncIterator[Stack]:
-    """The stack, ready. Raises ConfigError before anything starts, BackendError when a part fails."""
+async def running(
+    config: Config,
+    *,
+    emit: Emit,
+    clock: Clock | None = None,
+    extend: Extend | None = None,
+) -> AsyncIterator[Stack]:
+    """The stack, ready; `extend` serves a page beside the API.
+
+    Raises ConfigError before anything starts, BackendError when a part fails.
+    """
     check_names(config)
-    check_open(config.api.host, config.api.token, setting="api.token")
+    access = access_of(config, host=config.api.host)
+    if config.api.postgres_port is not None:
+        check_open(config.api.host, config.api.token, setting="api.token")
     rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
     emulators = [Emulator(port=config.aws.port)] if config.aws.backend == "embedded" else []
     async with supervise(emulators, drain_seconds=config.drain_seconds):
@@ -90,15 +124,27 @@ async def running(config: Config, *, emit: Emit, clock: Clock | None = None) -> 
             lambda: provision(factory, prefix=config.aws.prefix, visibility_seconds=visible)
         )
         cloud = Cloud(config, factory, resources, clock or SystemClock())
-        stack, services = _build(cloud, rules, emit, emulators, endpoint)
-        async with supervise(services, drain_seconds=config.drain_seconds):
+        stack, services = _build(
+            cloud, rules, emit, emulators, endpoint=endpoint, extend=extend, access=access
+        )
+        async with (
+            supervise(services, drain_seconds=config.drain_seconds),
+            telling_troubles(stack.health, lambda line: emit("note", {"what": line})),
+        ):
             if stack.broker.cannot:
                 emit("note", {"what": stack.broker.cannot})
             yield stack
 
 
 def _build(
-    cloud: Cloud, rules: tuple[Rule, ...], emit: Emit, emulators: list[Emulator], endpoint: str
+    cloud: Cloud,
+    rules: tuple[Rule, ...],
+    emit: Emit,
+    emulators: list[Emulator],
+    *,
+    endpoint: str,
+    extend: Extend | None,
+    access: Access,
 ) -> tuple[Stack, list[Service]]:
     """The parts, and the services in start order."""
     config = cloud.config
@@ -114,7 +160,12 @@ def _build(
         broker=broker,
         enable_url=lambda: f"http://{api.host}:{api.port}{CONFIRM}",
     )
-    analytics = make_analytics(cloud, control=broker, emit=emit)
+    analytics = make_analytics(
+        cloud,
+        control=broker,
+        emit=emit,
+        base=lambda: f"http://{api.host}:{api.port}",
+    )
     services: list[Service] = []
 
     def health() -> list[Health]:
@@ -124,27 +175,37 @@ def _build(
         view=analytics.view,
         devices=broker,
         desk=analytics.model.desk,
-        tokens=[config.api.token],
         book=analytics.book,
         schedules=analytics.schedules,
     )
     add_model_state(app, analytics.model)
+    add_alerts(app, analytics.alerts)
     add_health(app, health, stage="stack")
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
-    add_trace(app, [*trails, from_view(analytics.view, analytics.model)])
+    trace = [*trails, from_view(analytics.view, analytics.model)]
+    add_trace(app, trace)
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
-    api = ApiServer(app, host=config.api.host, port=config.api.port)
+    beside: list[Service] = []
+    if extend is not None:
+        shadows = IotDataShadows(apis.client("iot-data")) if apis is not None else None
+        beside = extend(app, Inside(cloud, analytics, trace, shadows, health))
+    api = ApiServer(access.guard(app), host=config.api.host, port=config.api.port)
     postgres = make_postgres(config, analytics.view, host=config.api.host, token=config.api.token)
     doors = [postgres] if postgres is not None else []
     services += [
         *analytics.followers,
         *pipeline.services,
+        analytics.alerts,
         analytics.model,
         analytics.schedules,
+        *beside,
         api,
         *doors,
         broker,
     ]
     emulator = emulators[0] if emulators else None
-    return Stack(cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator), services
+    stack = Stack(
+        cloud, broker, pipeline, analytics, api, postgres, health, endpoint, emulator, extend is not None
+    )
+    return stack, services

@@ -17,11 +17,13 @@ import anyio
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp
 
 from analytics.api import create_app, explain
+from analytics.api_alerts import add_alerts
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
-from analytics.api_token import is_loopback
+from analytics.reachable import is_loopback
 from broker.admin import add_control, add_republish, require_token
 from broker.admin_client import GatewayClient
 from broker.lane import Lane
@@ -35,10 +37,13 @@ from contracts.trail import Trail
 from pipeline.actions.base import RecordSink
 from pipeline.aws.provision import LANES, provision
 from pipeline.aws.session import ClientFactory
+from pipeline.aws.shadows import IotDataShadows
 from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from simulator.scenario import Scenario
 from thingstorm import __version__
 from thingstorm.config import Config
+from thingstorm.runtime.access import access_of
+from thingstorm.runtime.everywhere import Everywhere
 from thingstorm.runtime.following import (
     add_dead_letters,
     add_trace,
@@ -47,8 +52,8 @@ from thingstorm.runtime.following import (
     from_trail,
     from_view,
 )
-from thingstorm.runtime.groups import first_error
 from thingstorm.runtime.health import add_health
+from thingstorm.runtime.pages import Backstage, MakePage
 from thingstorm.runtime.parts import (
     Cloud,
     check_names,
@@ -63,19 +68,20 @@ from thingstorm.runtime.parts import (
     make_rules_door,
     make_workers,
 )
+from thingstorm.runtime.play import there
 from thingstorm.runtime.remote_delivery import RemoteDelivery, add_records
 from thingstorm.runtime.rules_api import add_capabilities, add_rules
 from thingstorm.runtime.signals import stop_on_signal
 from thingstorm.runtime.simulator_stage import SimulatorStage
 from thingstorm.runtime.supervisor import DrainCut, supervise
+from thingstorm.runtime.theatre import Theatre
+from thingstorm.runtime.troubles import telling_troubles
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds before the parts are started again after a failure, doubled each time."""
 
 STEADY_SECONDS = 30.0
 """Parts that lived so long were well: the next failure begins with the first pause again."""
-
-WATCH_SECONDS = 0.5
 
 Tell = Callable[[str], None]
 
@@ -88,7 +94,7 @@ class Parts:
     app: FastAPI
 
 
-Open = Callable[[Config, Scenario | None, Tell], AbstractAsyncContextManager[Parts]]
+Open = Callable[[Config, Scenario | None, Tell, MakePage | None], AbstractAsyncContextManager[Parts]]
 
 
 @dataclass(slots=True)
@@ -121,31 +127,40 @@ class _Front:
         return [service.health() for service in self.services] or [Health(self.stage, "starting")]
 
 
-async def serve_stage(stage: str, config: Config, scenario: Scenario | None, *, tell: Tell) -> None:
-    """Run until SIGINT or SIGTERM. `tell` gets a line for everything a person should know.
+async def serve_stage(
+    stage: str, config: Config, scenario: Scenario | None, *, tell: Tell, page: MakePage | None = None
+) -> None:
+    """Run until SIGINT or SIGTERM. `tell` gets a line for everything a person should know, `analytics` serves the page.
 
     Raises ConfigError (exit 2), BackendError (its own port is taken, exit 3), DrainCut (exit 1).
     """
     _check(stage, config)
     front = _Front(stage)
     url = urlsplit(getattr(config.stages, stage))
+    served: ASGIApp = front
+    if stage == "analytics":
+        served = access_of(config, host=config.stages.host, platform=config.stages.token).guard(front)
     server = ApiServer(
-        front, host=config.stages.host, port=url.port or 80, name=f"{stage} stage", setting=f"stages.{stage}"
+        served, host=config.stages.host, port=url.port or 80, name=f"{stage} stage", setting=f"stages.{stage}"
     )
-    watching = _telling_changes(front, tell)
+    watching = telling_troubles(lambda: [] if front.fault else front.health(), tell)
     async with stop_on_signal() as stop, supervise([server], drain_seconds=1.0), watching:
-        await _serve_until(stop, front, config, scenario, tell)
+        await _serve_until(stop, front, lambda: _STAGES[stage](config, scenario, tell, page), config, tell)
 
 
 async def _serve_until(
-    stop: anyio.Event, front: _Front, config: Config, scenario: Scenario | None, tell: Tell
+    stop: anyio.Event,
+    front: _Front,
+    open_parts: Callable[[], AbstractAsyncContextManager[Parts]],
+    config: Config,
+    tell: Tell,
 ) -> None:
     pause = FIRST_PAUSE
     while not stop.is_set():
         began = time.monotonic()
         try:
             async with (
-                _STAGES[front.stage](config, scenario, tell) as parts,
+                open_parts() as parts,
                 supervise(parts.services, drain_seconds=config.drain_seconds),
             ):
                 front.services, front.inner, front.fault = parts.services, parts.app, None
@@ -178,30 +193,9 @@ def _check(stage: str, config: Config) -> None:
 
 
 @asynccontextmanager
-async def _telling_changes(front: _Front, tell: Tell) -> AsyncIterator[None]:
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_tell_changes, front, tell)
-            yield
-            tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise first_error(group) from None
-
-
-async def _tell_changes(front: _Front, tell: Tell) -> None:
-    """A line when a part fails, and when it is well again; never twice the same."""
-    told: dict[str, str] = {}
-    while True:
-        await anyio.sleep(WATCH_SECONDS)
-        for one in [] if front.fault else front.health():
-            trouble = one.detail if one.state == "failed" else ""
-            if trouble != told.get(one.name, ""):
-                tell(f"{one.name}: {trouble or 'ready again'}")
-                told[one.name] = trouble
-
-
-@asynccontextmanager
-async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> AsyncIterator[Parts]:
+async def _broker(
+    config: Config, _scenario: Scenario | None, tell: Tell, _page: MakePage | None
+) -> AsyncIterator[Parts]:
     data, token = config.stages.data, config.stages.token
     lanes = [
         Lane(name, data / f"{name}.journal", capacity=config.stages.journal)
@@ -232,7 +226,9 @@ async def _broker(config: Config, _scenario: Scenario | None, tell: Tell) -> Asy
 
 
 @asynccontextmanager
-async def _pipeline(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
+async def _pipeline(
+    config: Config, _scenario: Scenario | None, _tell: Tell, _page: MakePage | None
+) -> AsyncIterator[Parts]:
     parts = config.pipeline.parts
     remote = _remote_delivery(config) if "router" in parts and "delivery" not in parts else None
     try:
@@ -285,27 +281,57 @@ def _routing(
 
 
 @asynccontextmanager
-async def _analytics(config: Config, _scenario: Scenario | None, _tell: Tell) -> AsyncIterator[Parts]:
+async def _analytics(
+    config: Config, _scenario: Scenario | None, _tell: Tell, page: MakePage | None
+) -> AsyncIterator[Parts]:
     cloud = await _cloud(config)
     control, feed = _gateway(config), Feed()
-    parts = make_analytics(cloud, control=control, emit=feed.emit)
+    parts = make_analytics(
+        cloud,
+        control=control,
+        emit=feed.emit,
+        base=lambda: config.stages.analytics,
+        alerts_folder=config.stages.data,
+    )
     token = _api_token(config)
     app = create_app(
-        view=parts.view,
-        devices=control,
-        desk=parts.model.desk,
-        tokens=[token, config.stages.token] if token else [],
-        book=parts.book,
-        schedules=parts.schedules,
+        view=parts.view, devices=control, desk=parts.model.desk, book=parts.book, schedules=parts.schedules
     )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
+    add_alerts(app, parts.alerts)
     others = from_stage(config.stages.pipeline, config.stages.token)
-    add_trace(app, [others, from_trail(parts.trail), from_view(parts.view, parts.model)])
+    trace = [others, from_trail(parts.trail), from_view(parts.view, parts.model)]
+    add_trace(app, trace)
     add_dead_letters(app, [dead_letter_queue(cloud, lane) for lane in LANES])
     add_capabilities(app, backend=config.aws.backend)
     postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
     doors = [postgres] if postgres is not None else []
-    yield Parts([*parts.followers, control, parts.model, parts.schedules, *doors], app)
+    services: list[Service] = [*parts.followers, control, parts.alerts, parts.model, parts.schedules, *doors]
+    if page is None:
+        yield Parts(services, app)
+        return
+    everywhere = Everywhere(config.stages, lambda: [service.health() for service in services])
+    theatre = Theatre(there(config), clock=cloud.clock, drain_seconds=config.drain_seconds)
+    apis = iot_apis(config, cloud.factory)
+    shown = page(
+        app,
+        Backstage(
+            config=config,
+            clock=cloud.clock,
+            view=parts.view,
+            model=parts.model,
+            sync=parts.sync,
+            health=everywhere.health,
+            trace=trace,
+            shadows=IotDataShadows(apis.client("iot-data")) if apis is not None else None,
+            theatre=theatre,
+        ),
+    )
+    services += [shown, theatre]
+    try:
+        yield Parts(services, app)
+    finally:
+        await everywhere.close()
 
 
 def _api_token(config: Config) -> str:
@@ -314,7 +340,9 @@ def _api_token(config: Config) -> str:
 
 
 @asynccontextmanager
-async def _simulator(config: Config, scenario: Scenario | None, tell: Tell) -> AsyncIterator[Parts]:
+async def _simulator(
+    config: Config, scenario: Scenario | None, tell: Tell, _page: MakePage | None
+) -> AsyncIterator[Parts]:
     if scenario is None:
         raise ConfigError("the simulator has no scenario", fix="give one with --scenario")
     simulator = SimulatorStage(scenario, config, tell=tell)

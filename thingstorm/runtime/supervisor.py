@@ -8,7 +8,7 @@ Stop: services in reverse order (sources first). For each: `drain` with what is 
 
 Crash: when a `run` raises, the body is cancelled, nothing is drained (what it would hand on to may be what died),
 and the error comes out of `supervise`. A body cancelled from outside is the same. When the deadline cuts a drain,
-`supervise` finishes the stop and raises `DrainCut`.
+`supervise` finishes the stop and raises `DrainCut`; when a drain raises, it finishes the stop and raises that.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from contracts.errors import BackendError
+from contracts.errors import BackendError, ThingstormError
 from contracts.ports import Service
 from thingstorm.runtime.groups import first_error
 
@@ -71,9 +71,9 @@ async def supervise(services: Sequence[Service], *, drain_seconds: float) -> Asy
                 crashed = True
                 raise
             finally:
-                cut = await _stop(running, drain_seconds=0.0 if crashed else drain_seconds)
-            if cut and not crashed:
-                raise DrainCut(cut)
+                stopped = await _stop(running, drain_seconds=0.0 if crashed else drain_seconds)
+            if not crashed:
+                stopped.complain()
     except BaseExceptionGroup as group:
         raise first_error(group) from None
 
@@ -90,23 +90,44 @@ async def _start(tasks: TaskGroup, service: Service) -> _Running:
     return running
 
 
-async def _stop(running: list[_Running], *, drain_seconds: float) -> list[str]:
-    """Stop in reverse order; the names of those that the deadline cut."""
-    cut: list[str] = []
+@dataclass(slots=True)
+class _Stopped:
+    """What did not go as it should: services that the deadline cut, with why, and what their drains raised."""
+
+    cut: list[str] = field(default_factory=list)
+    errors: list[ThingstormError] = field(default_factory=list)
+
+    def complain(self) -> None:
+        """Raises the first error of a drain, else DrainCut if anything was cut."""
+        if self.errors:
+            raise self.errors[0]
+        if self.cut:
+            raise DrainCut(self.cut)
+
+
+async def _stop(running: list[_Running], *, drain_seconds: float) -> _Stopped:
+    """Stop in reverse order, whatever a drain comes to."""
+    stopped = _Stopped()
     deadline = anyio.current_time() + drain_seconds
     with anyio.CancelScope(shield=True):
         for one in reversed(running):
-            if drain_seconds and not one.ended.is_set() and not await _drain(one.service, deadline):
-                cut.append(one.service.name)
+            if drain_seconds and not one.ended.is_set():
+                await _drain(one.service, deadline, stopped)
             one.scope.cancel()
             with anyio.move_on_after(STOP_SECONDS) as scope:
                 await one.ended.wait()
             if scope.cancelled_caught:
-                cut.append(one.service.name)
-    return cut
+                stopped.cut.append(one.service.name)
+    return stopped
 
 
-async def _drain(service: Service, deadline: float) -> bool:
-    with anyio.move_on_at(deadline) as scope:
-        await service.drain()
-    return not scope.cancelled_caught
+async def _drain(service: Service, deadline: float, stopped: _Stopped) -> None:
+    try:
+        with anyio.move_on_at(deadline) as scope:
+            await service.drain()
+    except ThingstormError as error:
+        stopped.errors.append(error)
+    if scope.cancelled_caught:
+        detail = service.health().detail
+        # only what somebody can mend: the rest says how it does otherwise
+        stopped.cut.append(f"{service.name} ({detail})" if "fix:" in detail else service.name)

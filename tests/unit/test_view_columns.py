@@ -1,0 +1,119 @@
+"""Items become columns: what fits is typed, the rest is JSON text; fields are counted, of large batches by a sample."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.view import fields
+from analytics.view.collection import BIGINT, JSON, TIMESTAMP, VARCHAR, Collection
+from analytics.view.storage import MAX_LITERALS, connect, literals
+from contracts.messages import Json
+
+DOCS = Collection("docs", ("_id",), {"n": BIGINT, "at": TIMESTAMP, "word": VARCHAR}, {"n": 0})
+DATABASE = connect(None, memory_limit="100MB", threads=1)
+NOW = datetime(2026, 11, 26, tzinfo=UTC).replace(tzinfo=None)
+
+
+def stored(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    named = {str(number): item for number, item in enumerate(items)}
+    columns = DOCS.columns_of(named, sequences=range(len(items)), at=NOW)
+    rows: list[dict[str, Any]] = DOCS.table(columns).to_pylist()
+    return rows
+
+
+def test_what_fits_no_column_is_kept_beside_it() -> None:
+    fits, not_, absent = stored(
+        {"_id": "x", "n": 7, "at": 1_000, "word": "a", "more": [1]},
+        {"n": "seven", "at": 10**30, "word": None},
+        {"n": 2**70},
+    )
+    assert (fits["n"], str(fits["at"]), fits["word"]) == (7, "1970-01-01 00:00:01", "a")
+    assert json.loads(fits["extra"]) == {"more": [1]}
+    assert (not_["n"], not_["at"], not_["word"]) == (0, None, None)
+    assert json.loads(not_["extra"]) == {"n": "seven", "at": 10**30}
+    assert (absent["n"], json.loads(absent["extra"])) == (0, {"n": 2**70})
+    assert [row["_id"] for row in (fits, not_, absent)] == ["0", "1", "2"]
+    assert [row["_seq"] for row in (fits, not_, absent)] == ["0", "1", "2"]
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+VALUES = st.recursive(
+    SCALARS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=3), VALUES, max_size=4))
+def test_any_value_comes_back_from_its_text(given_: dict[str, Json]) -> None:
+    item = {f"f{name}": value for name, value in given_.items()}
+    (row,) = stored(item)
+    assert json.loads(row["extra"] or "{}") == item
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_json_does_not_know_is_kept_as_text(odd: float) -> None:
+    (row,) = stored({"odd": odd, "fine": 1, "none": None})
+    assert json.loads(row["extra"]) == {"odd": str(odd), "fine": "1", "none": "None"}
+    (within,) = stored({"deep": {"odd": [odd]}, "moment": NOW})
+    assert json.loads(within["extra"]) == {"deep": str({"odd": [odd]}), "moment": str(NOW)}
+
+
+@pytest.mark.parametrize("text", ["NaN", "[1, NaN]", "{", "", "[" * 2_000])
+def test_text_that_the_database_takes_for_no_json_is_kept_beside_its_column(text: str) -> None:
+    """Python's own reader takes NaN: one such payload would fail every batch that it is in."""
+    collection = Collection("c", ("_id",), {"payload": JSON}, {})
+    columns = collection.columns_of({"a": {"payload": text}}, sequences=[1], at=NOW)
+    assert columns["payload"] == [None]
+    assert json.loads(columns["extra"][0]) == {"payload": text}
+
+
+def test_fields_of_a_large_batch_are_counted_by_a_sample_that_sums_to_the_whole() -> None:
+    items: list[dict[str, Json]] = [
+        {"n": 1, "level": number, **({"rare": "x"} if number % 2 else {})} for number in range(5_000)
+    ]
+    counts = fields.tally(DOCS, items)
+    assert counts["docs", fields.ROWS, "row"] == 5_000
+    assert counts["docs", "level", "integer"] == pytest.approx(5_000, rel=0.01)
+    assert 0 <= counts["docs", "rare", "string"] <= 5_000
+    assert ("docs", "n", "integer") not in counts, "it has a column"
+    few = fields.tally(DOCS, items[:100])
+    assert few["docs", "rare", "string"] == 50, "of a small one all are"
+    assert not fields.tally(DOCS, [{"n": 1}])
+
+
+def test_fields_beyond_the_most_are_not_kept_but_known_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "MAX_FIELDS", 3)
+    connection = connect(None, memory_limit="100MB", threads=1)
+    for item in ({"a": 1, "b": 1}, {"a": "x", "c": 1, "d": 1}, {"a": 1, "e": 1}):
+        fields.write(connection, fields.tally(DOCS, [item]))
+    told = connection.execute("SELECT field, kind, seen FROM _fields ORDER BY 1, 2").fetchall()
+    assert told == [("", "row", 3), ("a", "integer", 2), ("a", "string", 1), ("b", "integer", 1)]
+    connection.close()
+
+
+def test_long_lists_of_literals_come_in_parts() -> None:
+    parts = list(literals(f"it's {number}" for number in range(MAX_LITERALS + 1)))
+    assert [part.count("it''s") for part in parts] == [MAX_LITERALS, 1]
+    assert list(literals([])) == []
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_the_database_orders_ids_as_python_does(ids: list[str]) -> None:
+    """An id beyond the largest is taken for new."""
+    assert DATABASE.execute("SELECT max(x) FROM (SELECT unnest(?) AS x)", [ids]).fetchall() == [(max(ids),)]
