@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from thingstorm import Stack
 
-EXAMPLES = int(os.environ.get("THINGSTORM_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("THINGSTORM_EXAMPLES", "1"))
 """Of each operation in the suite; by hand more."""
 
 SECRET = "whole-stack"
