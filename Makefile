@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test compose-test localstack-test check model-gate fmt clean
+.PHONY: help setup demo up test screenshots compose-test localstack-test check model-gate fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,10 @@ up: setup ## The whole stack until Ctrl-C, with its addresses
 
 test: setup ## All tests: unit, integration, acceptance, packaging
 	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# the page's tests in Chromium, which draw the pictures of docs/img anew
+screenshots: setup
+	THINGSTORM_SCREENSHOTS=1 $(RUN)/pytest tests/acceptance/test_page.py
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose

@@ -340,7 +340,7 @@ class VerdictLoop:
             await to_thread.run_sync(lambda: save(path, stored), limiter=self._fitting)
         except BackendError as error:
             self._refused = error.what
-            self._emit("note", {"what": f"{error.what}; fix: {error.fix}"})
+            self._emit("note", {"what": error.told})
 
     async def _save_if_due(self) -> None:
         now = self._clock.now()

@@ -347,7 +347,7 @@ class EmbeddedBroker:
         except StreamClosed:
             return  # the stack is stopping: nothing is acknowledged any more
         except BackendError as error:
-            self._fault = error.what
+            self._fault = error.told
         finally:
             self._unblocking = False
 
@@ -380,7 +380,7 @@ class EmbeddedBroker:
             kept = self._events.offer_all(events) if events else 0
             self._fault = ""
         except BackendError as error:
-            kept, self._fault = 0, error.what
+            kept, self._fault = 0, error.told
         self._gateway.counters["events_dropped"] += len(events) - kept
         if self._shell is not None:
             for event in events:

@@ -222,7 +222,7 @@ class ExternalBroker:
             except BackendError as error:
                 if not started:
                     raise
-                self._state, self._detail = "failed", f"{error.what}; fix: {error.fix}"
+                self._state, self._detail = "failed", error.told
             started = True
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             await anyio.sleep(pause)

@@ -234,7 +234,7 @@ class Router:
         except Refused as error:
             return (), error.refused
         except (Transient, NotReady) as error:
-            self._waiting[load.action.name] = f"trying again: {error.what}"
+            self._waiting[load.action.name] = f"trying again: {error.told}"
             return tuple(everything), {}
         except BackendError as error:
             return (), dict.fromkeys(everything, error.what)

@@ -130,7 +130,8 @@ class ApiConfig(_Section):
     On loopback nobody logs in. Beyond it, or with a `token`, each request needs that, as `Authorization: Bearer` or as a
     password, or on HTTP a name of the `users` file (`thingstorm users add`).
     `published` is the address at which others reach the port where that is not `host`, as with a container: the rules
-    go by it. `origins` are pages of yours that may use the API from a browser (`https://desk.example`).
+    go by it. `scenarios` is a folder of your own scenario files, which the page plays beside the library. `origins` are
+    pages of yours that may use the API from a browser (`https://desk.example`).
     Answers of scheduled queries go to webhooks of `webhook_hosts` only, signed with `webhook_secret`.
     """
 
@@ -139,6 +140,7 @@ class ApiConfig(_Section):
     token: str = ""
     users: Path | None = None
     published: str = ""
+    scenarios: Path | None = None
     origins: tuple[str, ...] = ()
     postgres_port: Port | None = 5433
     webhook_secret: str = ""

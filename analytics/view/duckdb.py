@@ -13,7 +13,7 @@ import duckdb
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
-from contracts.errors import ConfigError, NotReady
+from contracts.errors import ConfigError, NotReady, Transient
 from contracts.messages import Change, Json
 from contracts.ports import Access, Archive, Health, Rows, State
 
@@ -25,7 +25,7 @@ from .describing import describe
 from .documents import removed, written
 from .judging import judge
 from .reading import accesses, gate, run_query
-from .storage import cannot_open, connect, first_line
+from .storage import cannot_open, cannot_write, connect, first_line, of_disk
 from .tiers import TIERED, WHOLE, Tiers, reads_objects
 from .writing import Writer
 
@@ -86,6 +86,7 @@ class DuckDBView:
         self._catalogue: Catalogue | None = None
         self._writer: Writer | None = None
         self._state: State = "starting"
+        self._fault = ""
         self._last_progress = 0
         self._counters = dict.fromkeys(("applied", "ignored", "batches", "queries", "refused", "retired"), 0)
 
@@ -97,8 +98,10 @@ class DuckDBView:
             while True:
                 for _ in range(int(RETAIN_SECONDS)):
                     await anyio.sleep(1.0)
-                    await self._write(lambda writer: writer.tick())
-                await self.retain()
+                    with suppress(Transient):  # told by the health; the next round does it
+                        await self._write(lambda writer: writer.tick())
+                with suppress(Transient):
+                    await self.retain()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self.close, limiter=self._writing)
@@ -107,13 +110,14 @@ class DuckDBView:
         """Bring the file up to date, so that the next start has nothing to replay."""
         self._state = "draining"
         await self._write(lambda writer: writer.settle())
-        await to_thread.run_sync(lambda: self._open_one().execute("CHECKPOINT"), limiter=self._writing)
+        await self._write(lambda _: self._open_one().execute("CHECKPOINT"))
 
     def health(self) -> Health:
         detail = str(self._path) if self._path else "in memory"
         if self._mirror is not None and (unreadable := self._mirror.unreadable):
             detail += f"; of the archive {len(unreadable)} objects cannot be read: {next(iter(unreadable.values()))}"
-        return Health(self.name, self._state, detail, self._last_progress, (), dict(self._counters))
+        state: State = "failed" if self._fault and self._state == "ready" else self._state
+        return Health(self.name, state, self._fault or detail, self._last_progress, (), dict(self._counters))
 
     async def apply(self, changes: Sequence[Change]) -> int:
         """Apply in one transaction, with the checkpoints of their shards. Returns how many took effect."""
@@ -284,7 +288,16 @@ class DuckDBView:
         writer = self._writer
         if writer is None:
             raise _not_open()
-        return await to_thread.run_sync(lambda: work(writer), limiter=self._writing)
+        try:
+            done = await to_thread.run_sync(lambda: work(writer), limiter=self._writing)
+        except duckdb.Error as error:
+            if not of_disk(error):
+                raise
+            fault = cannot_write(self._path, error)
+            self._fault = fault.told
+            raise fault from None
+        self._fault = ""
+        return done
 
     async def _both(self, sql: str, parameters: dict[str, Json]) -> bool:
         """Whether a statement is to be run on both tiers; if objects are in its plan they are brought up to date."""

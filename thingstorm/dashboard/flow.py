@@ -23,12 +23,32 @@ SELECT message_id, device_id, topic, epoch_ms(received_at) AS received
 FROM telemetry WHERE received_at > epoch_ms(CAST($since AS BIGINT)) ORDER BY received_at DESC LIMIT $limit
 """
 
+ARCHIVED_AFTER = 60
+"""Seconds: the delivery stream's longest, by default. At high rates the hops have forgotten such a message."""
+
+_OLDER_SQL = """
+SELECT message_id FROM telemetry
+WHERE received_at BETWEEN epoch_ms(CAST($from AS BIGINT)) AND epoch_ms(CAST($until AS BIGINT)) LIMIT 1
+"""
+
+_ACTED_SQL = """
+SELECT a.action, count(*) AS times,
+       median(epoch_ms(a.acted_at) - epoch_ms(v.decided_at)) FILTER (a.acted_at < v.decided_at + INTERVAL 10 SECOND) AS took
+FROM actions a LEFT JOIN incidents i USING (incident_id)
+     LEFT JOIN verdicts v ON v.window_end = i.opened_at AND v.kind = i.kind
+WHERE a.action IN ('quarantine', 'alert') AND a.outcome = 'done' GROUP BY a.action
+"""
+"""What was done, and how soon after the verdict that opened the incident."""
+
 _COUNTERS: Mapping[str, tuple[str, str]] = {
     "published": ("theatre", "published"),
     "accepted": ("broker", "accepted"),
     "refused": ("broker", "refused"),
     "routed": ("router-messages", "routed"),
+    "fetched": ("worker-telemetry", "received"),
     "handled": ("worker-telemetry", "deleted"),
+    "changed": ("changes", "records"),
+    "events": ("router-events", "routed"),
     "viewed": ("sync", "telemetry_changes"),
     "archived": ("delivery-archive", "records"),
     "objects": ("delivery-archive", "objects"),
@@ -50,6 +70,7 @@ class Flow:
         self._took: dict[tuple[str, str], deque[float]] = {}
         self._followed_at: Nanoseconds = 0
         self._recent: list[dict[str, Any]] = []
+        self._acted: dict[str, dict[str, Any]] = {}
 
     async def flow(self, _given: Mapping[str, str]) -> dict[str, Any]:
         """Counts and rates by hop, latencies by pair of hops (milliseconds), depths, and messages to follow."""
@@ -73,6 +94,7 @@ class Flow:
             "depths": {one["name"]: one for one in depths(services)},
             "services": [{"name": one.name, "state": one.state, "detail": one.detail} for one in services],
             "recent": self._recent,
+            "acted": self._acted,
             "quarantined": len(model.shut_out()),
         }
 
@@ -87,10 +109,14 @@ class Flow:
         }
 
     async def _follow(self, now: Nanoseconds) -> None:
+        """Messages of the last seconds; and an older one, which has got into S3 by now."""
         since = (now - 30 * SECOND) // MILLISECOND
         rows = await self._stage.view.query(_RECENT_SQL, {"since": since, "limit": 3 * FOLLOWED})
         self._recent = rows.dicts()
-        for row in self._recent[:FOLLOWED]:
+        self._acted = {row["action"]: row for row in (await self._stage.view.query(_ACTED_SQL)).dicts()}
+        given = {"from": since - ARCHIVED_AFTER * 1000, "until": since - ARCHIVED_AFTER * 1000 + 30_000}
+        older = (await self._stage.view.query(_OLDER_SQL, given)).dicts()
+        for row in [*self._recent[:FOLLOWED], *older]:
             steps = [step for source in self._stage.trace for step in await source(row["message_id"])]
             self._measure(steps)
 

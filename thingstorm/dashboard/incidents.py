@@ -9,7 +9,7 @@ from typing import Any
 from analytics.desk import LEAD_SECONDS
 from analytics.narrate import told_as
 from contracts.errors import UnknownName
-from contracts.messages import SECOND, Incident
+from contracts.messages import FLEET, SECOND, Incident
 from thingstorm.dashboard.hub import milliseconds
 from thingstorm.runtime.pages import Backstage
 
@@ -46,6 +46,20 @@ SELECT action_id, epoch_ms(acted_at) AS at, who, action, target, why, outcome, e
 FROM actions WHERE incident_id = $id ORDER BY action_id DESC LIMIT 500
 """
 
+BEFORE_SECONDS, AFTER_SECONDS = 60, 20
+DRAWN_SECONDS = 300
+"""Of the traffic around an incident so much is drawn: an open one's last seconds, else from its beginning on."""
+
+_TRAFFIC_SQL = """
+WITH accused AS (SELECT unnest(devices) AS device_id FROM incidents WHERE incident_id = $id)
+SELECT epoch_ms(period_start) // 1000 AS second,
+       CAST(coalesce(sum(num_messages_received) FILTER (device_id = $fleet), 0) AS BIGINT) AS all_messages,
+       CAST(coalesce(sum(num_messages_received) FILTER (device_id IN (SELECT device_id FROM accused)), 0) AS BIGINT) AS accused
+FROM device_metrics
+WHERE period_start >= epoch_ms(CAST($since AS BIGINT)) AND period_start < epoch_ms(CAST($until AS BIGINT))
+GROUP BY 1 ORDER BY 1
+"""
+
 
 @dataclass(slots=True)
 class _Case:
@@ -54,6 +68,8 @@ class _Case:
     after: int
     turns: list[dict[str, Any]] = field(default_factory=list)
     strongest: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    traffic: list[dict[str, Any]] | None = None
+    """Once nothing of it changes any more."""
 
     def take(self, row: Mapping[str, Any]) -> None:
         self.after = row["at"]
@@ -106,6 +122,7 @@ class Incidents:
             "confidence": _confidence(kept, case),
             "uptick": max((turn["uptick"] for turn in case.turns), default=1.0),
             "turns": case.turns[-100:],
+            "traffic": await self._traffic(row, case),
             "evidence": sorted(
                 case.strongest.values(), key=lambda item: (item["weight"] != "security", -abs(item["z"]))
             ),
@@ -113,6 +130,22 @@ class Incidents:
             "quarantined": sorted(set(row["devices"]) & self._stage.model.shut_out())[:MAX_DEVICES],
             "held": [one.device_id for one in self._stage.model.desk.held if one.incident_id == incident_id],
         }
+
+    async def _traffic(self, row: Mapping[str, Any], case: _Case) -> list[dict[str, Any]]:
+        """Messages by second from before it began to after its end: of all devices, and of the accused ones."""
+        if case.traffic is not None:
+            return case.traffic
+        now = milliseconds(self._stage.clock.now()) or 0
+        end = min(now, (row["closed"] or now) + AFTER_SECONDS * 1000)
+        since = row["opened"] - BEFORE_SECONDS * 1000
+        if row["closed"] is None:
+            since = max(since, end - DRAWN_SECONDS * 1000)
+        until = min(end, since + DRAWN_SECONDS * 1000)
+        given = {"id": row["incident_id"], "fleet": FLEET, "since": since, "until": until}
+        found = (await self._stage.view.query(_TRAFFIC_SQL, given)).dicts()
+        if now > end + AFTER_SECONDS * 1000:
+            case.traffic = found
+        return found
 
     async def _case(self, row: Mapping[str, Any]) -> _Case:
         incident_id, until = row["incident_id"], row["closed"] or row["updated"] + SECOND

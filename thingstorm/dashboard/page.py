@@ -1,5 +1,8 @@
 """The page as the stack serves it: its files, its websocket, and what it asks besides the HTTP API."""
 
+import json
+import logging
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,11 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
-from contracts.errors import ThingstormError
+from contracts.errors import ConfigError, ThingstormError
 from contracts.ports import Health
 from thingstorm.dashboard.devices import Devices
 from thingstorm.dashboard.flow import Flow
-from thingstorm.dashboard.hub import Hub, encode
+from thingstorm.dashboard.hub import Hub, Listener, encode
 from thingstorm.dashboard.incidents import Incidents
 from thingstorm.dashboard.now import Now
 from thingstorm.dashboard.scenes import Scenes
@@ -25,6 +28,11 @@ FEED = "/page/feed"
 
 TOO_MANY = 1013
 """The websocket close code "try again later"."""
+
+NOT_UNDERSTOOD = 1008
+"""The websocket close code for a message that breaks the rules."""
+
+_log = logging.getLogger(__name__)
 
 
 class Play(BaseModel):
@@ -80,20 +88,34 @@ class DeskPage:
             return await socket.close(TOO_MANY, error.what)
         try:
             async with anyio.create_task_group() as tasks:
-
-                async def send() -> None:
-                    while True:
-                        for frame in await listener.take():
-                            await socket.send_text(frame)
-
-                tasks.start_soon(send)
-                while True:
-                    listener.want([str(key) for key in _wanted(await socket.receive_json())])
-                    self._hub.hurry()
-        except* (WebSocketDisconnect, RuntimeError, ValueError, ThingstormError):
-            pass  # the page is gone, or speaks another language
+                tasks.start_soon(_send, socket, listener)
+                await self._listen(socket, listener)
+                tasks.cancel_scope.cancel()
         finally:
             self._hub.close(listener)
+
+    async def _listen(self, socket: WebSocket, listener: Listener) -> None:
+        """Until the page is gone, or is sent away for what it says."""
+        while (message := await socket.receive())["type"] != "websocket.disconnect":
+            try:
+                listener.want(_wanted(message.get("text")))
+            except ConfigError as error:
+                await _send_away(socket, error)
+                break
+            self._hub.hurry()
+
+
+async def _send(socket: WebSocket, listener: Listener) -> None:
+    with suppress(WebSocketDisconnect):  # whoever listens to the page is told so too, and ends both
+        while True:
+            for frame in await listener.take():
+                await socket.send_text(frame)
+
+
+async def _send_away(socket: WebSocket, error: ConfigError) -> None:
+    _log.warning("a page is sent away: %s", error.what)
+    with suppress(WebSocketDisconnect):
+        await socket.close(NOT_UNDERSTOOD, error.what)
 
 
 def make_page(app: FastAPI, stage: Backstage) -> DeskPage:
@@ -101,10 +123,15 @@ def make_page(app: FastAPI, stage: Backstage) -> DeskPage:
     return DeskPage(app, stage)
 
 
-def _wanted(told: Any) -> list[Any]:
+def _wanted(text: str | None) -> list[str]:
+    """Raises ConfigError for what is no `{"want": [topic, ...]}`."""
+    try:
+        told = json.loads(text or "")
+    except ValueError:
+        told = None
     wanted = told.get("want") if isinstance(told, dict) else None
-    if not isinstance(wanted, list):
-        raise ValueError("no list of topics")  # noqa: TRY004 - of the same kind as text that is no JSON
+    if not isinstance(wanted, list) or not all(isinstance(key, str) for key in wanted):
+        raise ConfigError("this is no list of topics", fix='send {"want": ["head"]}')
     return wanted
 
 

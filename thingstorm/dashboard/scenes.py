@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from contracts.errors import ConfigError, UnknownName
+from contracts.errors import BadScenario, ConfigError, UnknownName
 from contracts.messages import SECOND
 from simulator.extends import read_all
 from simulator.positions import Document
@@ -23,12 +23,16 @@ MAX_FLEET = 2_000
 
 MAX_SECONDS = 3600
 
+KINDS = ("benign", "hostile", "mixed", "faults")
+GAPS = "known-gaps.yaml"
+
 
 class Scenes:
     """Makes `scenarios`, the list of files and what a file says; starts and stops plays."""
 
     def __init__(self, stage: Backstage) -> None:
         self._stage = stage
+        self._own = stage.config.api.scenarios
         self._listed: list[dict[str, Any]] | None = None
 
     async def now(self, _given: Mapping[str, str]) -> dict[str, Any]:
@@ -43,16 +47,16 @@ class Scenes:
     async def files(self) -> dict[str, Any]:
         """The library: what each file is about. Read once."""
         if self._listed is None:
-            self._listed = await to_thread.run_sync(_listing)
+            self._listed = await to_thread.run_sync(_listing, self._own)
         return {"scenarios": self._listed}
 
     async def file(self, name: str) -> dict[str, Any]:
         """A file's variables, fleet, timeline and expectations. Raises UnknownName, BadScenario."""
-        return await to_thread.run_sync(_described, _found(name))
+        return await to_thread.run_sync(_described, _found(self._own, name))
 
     async def play(self, name: str, *, variables: Mapping[str, str], seed: int | None, by: str) -> None:
         """Start it. Raises UnknownName, BadScenario, ConfigError (too large here), NotReady (one is being played)."""
-        path = _found(name)
+        path = _found(self._own, name)
         scenario = await to_thread.run_sync(lambda: load(path, overrides=dict(variables), seed=seed))
         devices = sum(group.count for group in scenario.fleet)
         if devices > MAX_FLEET or scenario.duration > MAX_SECONDS * SECOND:
@@ -113,33 +117,32 @@ class Scenes:
         }
 
 
-def _files() -> dict[str, Path]:
+def _files(own: Path | None) -> dict[str, Path]:
+    """Every file by its name on the page: the library's, and a person's own."""
     folder = library()
-    found = (
-        sorted(folder.glob("*.yaml"))
-        + sorted(folder.glob("[!b]*/*.yaml"))
-        + sorted(folder.glob("benign/*.yaml"))
-    )
-    return {
-        str(path.relative_to(folder).with_suffix("")): path
-        for path in found
-        if path.name != "known-gaps.yaml"
-    }
+    found = sorted(folder.glob("*.yaml")) + [
+        path for kind in KINDS for path in sorted((folder / kind).glob("*.yaml"))
+    ]
+    files = {str(path.relative_to(folder).with_suffix("")): path for path in found if path.name != GAPS}
+    return files | {f"own/{path.stem}": path for path in sorted(own.glob("*.yaml") if own else ())}
 
 
-def _found(name: str) -> Path:
-    files = _files()
+def _found(own: Path | None, name: str) -> Path:
+    files = _files(own)
     if name not in files:
         raise UnknownName("scenario", name, files)
     return files[name]
 
 
-def _listing() -> list[dict[str, Any]]:
-    return [_headed(name, path) for name, path in _files().items()]
+def _listing(own: Path | None) -> list[dict[str, Any]]:
+    return [_headed(name, path) for name, path in _files(own).items()]
 
 
 def _headed(name: str, path: Path) -> dict[str, Any]:
-    values = read_all(path).values
+    try:
+        values = read_all(path).values
+    except BadScenario as error:
+        return {"name": name, "description": f"cannot be read: {error.what}", "kind": "own"}
     description = " ".join(str(values.get("description", "")).split())
     return {
         "name": name,

@@ -31,6 +31,7 @@ from thingstorm.config import Config
 from thingstorm.runtime.access import Access, access_of
 from thingstorm.runtime.following import Steps, add_dead_letters, add_trace, from_trail, from_view
 from thingstorm.runtime.health import add_health
+from thingstorm.runtime.heap import giving_back_memory
 from thingstorm.runtime.parts import (
     AnalyticsParts,
     Cloud,
@@ -130,6 +131,7 @@ async def running(
         async with (
             supervise(services, drain_seconds=config.drain_seconds),
             telling_troubles(stack.health, lambda line: emit("note", {"what": line})),
+            giving_back_memory(),
         ):
             if stack.broker.cannot:
                 emit("note", {"what": stack.broker.cannot})

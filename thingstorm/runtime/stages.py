@@ -53,6 +53,7 @@ from thingstorm.runtime.following import (
     from_view,
 )
 from thingstorm.runtime.health import add_health
+from thingstorm.runtime.heap import giving_back_memory
 from thingstorm.runtime.pages import Backstage, MakePage
 from thingstorm.runtime.parts import (
     Cloud,
@@ -144,7 +145,12 @@ async def serve_stage(
         served, host=config.stages.host, port=url.port or 80, name=f"{stage} stage", setting=f"stages.{stage}"
     )
     watching = telling_troubles(lambda: [] if front.fault else front.health(), tell)
-    async with stop_on_signal() as stop, supervise([server], drain_seconds=1.0), watching:
+    async with (
+        stop_on_signal() as stop,
+        supervise([server], drain_seconds=1.0),
+        watching,
+        giving_back_memory(),
+    ):
         await _serve_until(stop, front, lambda: _STAGES[stage](config, scenario, tell, page), config, tell)
 
 

@@ -1,5 +1,5 @@
 // The frame of the page: the strip that says how it is, the way between the views, the theme.
-import { html, render, useEffect, useErrorBoundary, useState, Kind, Problem, call, clock, me, plural, whoAmI } from "./lib.js";
+import { html, render, useEffect, useErrorBoundary, useState, Kind, Problem, call, clock, me, plural, told, whoAmI } from "./lib.js";
 import { useLive, useTopic } from "./feed.js";
 import { Now } from "./now.js";
 import { Incidents } from "./incidents.js";
@@ -48,7 +48,7 @@ function Strip({ head }) {
   const now = !head || head.learning || !verdict ? "learning" : verdict.kind;
   const kind = now === "normal" && lasting ? lasting.kind : now;
   const learning = head && head.learning && head.learn_until ? `Learning what is normal until ${clock(head.learn_until)}.` : "Learning what is normal: nothing is judged against history yet.";
-  const words = !head ? "Waiting for the first figures." : head.learning || !verdict ? learning : now === "normal" && lasting ? `${lasting.summary} No sign of it in the last seconds.` : verdict.summary;
+  const words = !head ? "Waiting for the first figures." : head.learning || !verdict ? learning : now === "normal" && lasting ? `${told(lasting.summary)} No sign of it in the last seconds.` : told(verdict.summary);
   return html`<header class=${`strip ${kind}`}>
     <div class="verdict" role="status" aria-live="polite">
       <${Kind} kind=${kind} big />
@@ -56,7 +56,7 @@ function Strip({ head }) {
       <span class="words" title=${words}>${words}</span>
     </div>
     <div class="side">
-      ${open.length ? html`<a class="count alarm" href=${`#/incidents/${open[0].incident_id}`}>${plural(open.length, "open incident")}</a>` : null}
+      ${open.length ? html`<a class="count alarm" href=${`#/incidents/${open[0].incident_id}`}>${plural(open.length, "security incident")} open</a>` : null}
       ${head && head.held ? html`<a class="count" href="#/incidents">${count_held(head.held)}</a>` : null}
       ${head && head.scenario ? html`<a class="count" href="#/scenarios">playing ${head.scenario}</a>` : null}
       ${head && head.dry_run ? html`<span class="count">dry run: nothing is done</span>` : null}

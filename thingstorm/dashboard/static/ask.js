@@ -99,7 +99,7 @@ function Answer({ answer }) {
     <button disabled=${!answer.rows.length} onClick=${() => download("thingstorm.csv", csv(answer), "text/csv")}>CSV</button></div></div>
     ${!answer.rows.length ? html`<${Empty} title="No rows">The statement is fine; nothing matches it.<//>`
       : chart ? html`<${Drawn} answer=${answer} how=${how} />`
-      : html`<div class="scroll tall" tabindex="0" role="region" aria-label="Rows"><table class="rows"><thead><tr>${answer.columns.map((name) => html`<th key=${name}>${name}</th>`)}</tr></thead>
+      : html`<div class="scroll tall" tabindex="0" role="region" aria-label="Rows"><table class="rows"><thead><tr>${answer.columns.map((name, place) => html`<th key=${name} class=${typeof (answer.rows.find((row) => row[place] !== null) || [])[place] === "number" ? "n" : ""}>${name}</th>`)}</tr></thead>
         <tbody>${answer.rows.slice(0, SHOWN).map((row, at) => html`<tr key=${at}>${row.map((value, place) => html`<td key=${place} class=${typeof value === "number" ? "n" : ""}>${shown(value)}</td>`)}</tr>`)}</tbody></table></div>
         ${answer.rows.length > SHOWN ? html`<p class="note">The first ${SHOWN} rows are shown; the CSV has all ${count(answer.rows.length)}.</p>` : null}`}</section>`;
 }

@@ -39,13 +39,14 @@ function names(phases) {
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.fillStyle = css("--dim");
     ctx.textBaseline = "top";
+    ctx.textAlign = "left";
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
     for (const phase of phases.current || []) {
       const from = Math.max(bbox.left, plot.valToPos(phase.start / 1000, "x", true));
-      const to = plot.valToPos(phase.end / 1000, "x", true);
-      if (to - from > 30 * devicePixelRatio) ctx.fillText(phase.id, from + 4 * devicePixelRatio, bbox.top + 3 * devicePixelRatio);
+      const to = Math.min(bbox.left + bbox.width, plot.valToPos(phase.end / 1000, "x", true));
+      if (to - from > ctx.measureText(phase.id).width + 6 * devicePixelRatio) ctx.fillText(phase.id, from + 4 * devicePixelRatio, bbox.top + 3 * devicePixelRatio);
     }
     ctx.restore();
   };
@@ -64,7 +65,7 @@ function options({ series, phases, width, height, format, sync, min, onCursor })
   const axis = { stroke: css("--dim"), grid, ticks: { show: false }, font };
   const stacked = series.map((one, at) => (one.stack ? at + 1 : 0)).filter(Boolean);
   return {
-    width, height, padding: [10, 8, 0, 0],
+    width, height, padding: [10, 26, 0, 0],
     cursor: { sync: sync ? { key: sync } : undefined, y: false, points: { size: 5 }, drag: { setScale: false } },
     legend: { show: false },
     scales: { x: { time: true }, y: { range: (_plot, low, high) => [0, Math.max(min || 1, high * 1.12)] } },
@@ -74,8 +75,8 @@ function options({ series, phases, width, height, format, sync, min, onCursor })
     ],
     bands: stacked.slice(1).map((at, place) => ({ series: [at, stacked[place]] })),
     series: [{}, ...series.map((one) => ({
-      label: one.label, stroke: css(one.color), width: one.width || (one.stack ? 1 : 1.8), dash: one.dash,
-      fill: one.stack ? css(one.color) + "90" : one.fill ? css(one.color) + "30" : undefined,
+      label: one.label, stroke: css(one.color), width: one.stack ? 0 : 1.8, dash: one.dash,
+      fill: one.stack ? css(one.color) + "b8" : one.fill ? css(one.color) + "30" : undefined,
       points: { show: false }, spanGaps: false,
       paths: one.bars ? uPlot.paths.bars({ size: [0.9, 12] }) : undefined,
     }))],

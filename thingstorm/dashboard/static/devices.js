@@ -1,5 +1,5 @@
 // Devices: find one, see how it does against itself and its peers, shut it out and let it back.
-import { html, useEffect, useState, call, part, Shown, Empty, Kind, ago, bytes, clock, count, figure, plural, when } from "./lib.js";
+import { html, useEffect, useState, call, part, Shown, Empty, Kind, ago, bytes, clock, count, figure, plural, told, when } from "./lib.js";
 import { refresh, topic, useTopic } from "./feed.js";
 import { Confirm } from "./dialog.js";
 import { TimeChart } from "./chart.js";
@@ -8,10 +8,12 @@ const STATES = [["", "any state"], ["connected", "connected"], ["away", "not con
 const SORTS = [["id", "name"], ["strange", "furthest from peers"], ["rate", "most messages"], ["refused", "most refusals"], ["seen", "last seen"]];
 
 function ratio(value, base) {
-  if (!base || value === null) return html`<span class="dim">–</span>`;
+  if (!base || !value) return html`<span class="dim">–</span>`;
   const times = value / base, tone = times > 2 ? "hot" : times > 1.4 ? "warm" : times < 0.5 ? "cold" : "";
   return html`<span class=${`times ${tone}`}>${figure(times)}×</span>`;
 }
+
+const DONE = { quarantine: "Quarantined", release: "Released", watch: "Watched" };
 
 export function State({ one }) {
   if (one.quarantined) return html`<span class="state out">in quarantine</span>`;
@@ -20,7 +22,7 @@ export function State({ one }) {
 }
 
 function Table({ data, given, go, now }) {
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Devices"><table class="rows devices"><thead><tr><th>Device</th><th>State</th><th>Last seen</th><th class="n">Messages a second</th><th class="n">to itself before</th><th class="n">to its peers</th><th class="n">Refused</th><th>Firmware</th><th>Address</th></tr></thead>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Devices"><table class="rows devices"><thead><tr><th>Device</th><th>State</th><th>Last seen</th><th class="n">Messages a second</th><th class="n">against its usual</th><th class="n">against its peers</th><th class="n">Refused</th><th>Firmware</th><th>Address</th></tr></thead>
     <tbody>${data.devices.map((one) => html`<tr key=${one.device_id} class=${one.quarantined ? "out" : ""}>
       <th scope="row"><a href=${`#/devices/${part(one.device_id)}`}>${one.device_id}</a></th>
       <td><${State} one=${one} /></td><td>${ago(one.seen, now)}</td><td class="n">${figure(one.rate)}</td>
@@ -60,6 +62,12 @@ function Shadow({ id }) {
   return html`<div class="shadow">${[["Reported", reported], ["Desired", desired]].map(([label, value]) => html`<div key=${label}><h4>${label}</h4><pre tabindex="0">${value ? JSON.stringify(value, null, 2) : "nothing"}</pre></div>`)}</div><p class="note">Version ${told.shadow.version}.</p>`;
 }
 
+/** A reason as the model gives it names its incident first. */
+function why(reason) {
+  const [, incident, rest] = /^incident (\S+): (.*)$/s.exec(reason) || [];
+  return incident ? html`${told(rest)} <a href=${`#/incidents/${incident}`}>See the incident</a>` : reason;
+}
+
 const HOLDS = [["", "until it is released"], ["900", "15 minutes"], ["3600", "1 hour"], ["86400", "1 day"]];
 
 function Question({ one, verb, close }) {
@@ -76,23 +84,23 @@ function Detail({ one, now }) {
   const flat = (value) => xs.map(() => value);
   return html`<article class="detail" aria-label=${`Device ${one.device_id}`}>
     <header><a class="back" href="#/devices">All devices</a><h2>${one.device_id} <${State} one=${one} /></h2>
-      ${one.quarantined && one.quarantine_reason ? html`<p class="summary">In quarantine: ${one.quarantine_reason}</p>` : null}
-      ${one.held ? html`<p class="summary">The model would quarantine it (${one.held.why}): ${one.held.evidence} <a href="#/incidents">Decide</a></p>` : null}
+      ${one.quarantined && one.quarantine_reason ? html`<p class="callout"><b>In quarantine:</b> ${why(one.quarantine_reason)}</p>` : null}
+      ${one.held ? html`<p class="callout undecided">The model would quarantine it (${one.held.why}): ${one.held.evidence} <a href="#/incidents">Decide</a></p>` : null}
       <dl class="facts"><div><dt>Type</dt><dd>${one.device_type || "–"}</dd></div><div><dt>Last seen</dt><dd>${ago(one.seen, now)}</dd></div><div><dt>Address</dt><dd>${one.source_ip || "–"}</dd></div>
-        <div><dt>Firmware</dt><dd>${one.firmware || "–"}</dd></div><div><dt>Messages a second</dt><dd>${figure(one.rate)}</dd></div><div><dt>In training</dt><dd>${figure(one.own_rate)}</dd></div><div><dt>Peers now</dt><dd>${figure(one.peers_rate)}</dd></div><div><dt>Size, in training</dt><dd>${bytes(one.own_size)}</dd></div></dl>
+        <div><dt>Firmware</dt><dd>${one.firmware || "–"}</dd></div><div><dt>Messages a second</dt><dd>${figure(one.rate)}</dd></div><div><dt>Its usual</dt><dd>${figure(one.own_rate)}</dd></div><div><dt>Its peers</dt><dd>${figure(one.peers_rate)}</dd></div><div><dt>Usual size</dt><dd>${bytes(one.own_size)}</dd></div></dl>
       <div class="buttons">${one.quarantined ? html`<button class="go" onClick=${() => ask("release")}>Release …</button>` : html`<button class="danger" onClick=${() => ask("quarantine")}>Quarantine …</button>`}</div>
     </header>
     <section class="card"><h3>Messages a second, the last five minutes</h3>
       ${xs.length > 1 ? html`<${TimeChart} xs=${xs} height=${170} min=${2} label=${`Messages a second of ${one.device_id}`} series=${[
         { label: "messages", color: "--c1", fill: true, values: one.series.map((row) => row.messages) },
         { label: "refused", color: "--attack", values: one.series.map((row) => row.refused) },
-        ...(one.own_rate ? [{ label: "itself in training", color: "--text", dash: [4, 4], values: flat(one.own_rate) }] : []),
-        ...(one.peers_rate !== null ? [{ label: "peers now", color: "--c2", dash: [2, 3], values: flat(one.peers_rate) }] : [])]} />`
+        ...(one.own_rate ? [{ label: "its usual", color: "--text", dash: [4, 4], values: flat(one.own_rate) }] : []),
+        ...(one.peers_rate !== null ? [{ label: "its peers", color: "--c2", dash: [2, 3], values: flat(one.peers_rate) }] : [])]} />`
         : html`<${Empty} title="Silent for five minutes">It sent nothing that the gateway counted.<//>`}</section>
-    <section class="card"><h3>Topics it used</h3>${one.topics.length ? html`<ul class="topics">${one.topics.map((name) => html`<li key=${name}><code>${name}</code></li>`)}</ul>` : html`<p class="note">None in the last five minutes.</p>`}</section>
-    <section class="card"><h3>Shadow</h3><${Shadow} id=${one.device_id} /></section>
-    <section class="card"><h3>Incidents that name it</h3>${one.incidents.length ? html`<ul class="lines">${one.incidents.map((row) => html`<li key=${row.incident_id}><a href=${`#/incidents/${row.incident_id}`}><${Kind} kind=${row.kind} /> ${when(row.opened)}</a> <span class="dim">${row.closed ? "over" : "open"}</span></li>`)}</ul>` : html`<p class="note">None.</p>`}</section>
-    <section class="card"><h3>What was done about it</h3>${one.actions.length ? html`<ol class="times">${one.actions.map((row) => html`<li key=${row.action_id} class=${row.outcome === "done" ? "done" : "not"}><time>${when(row.at)}</time><div><b>${row.action}</b>${row.outcome === "done" ? "" : ` (${row.outcome})`} by ${row.who}: ${row.why}${row.ends ? html` <span class="dim">until ${when(row.ends)}</span>` : null}</div></li>`)}</ol>` : html`<p class="note">Nothing.</p>`}</section>
+    <div class="pair"><section class="card"><h3>Topics it used</h3>${one.topics.length ? html`<ul class="topics">${one.topics.map((name) => html`<li key=${name}><code>${name}</code></li>`)}</ul>` : html`<p class="note">None in the last five minutes.</p>`}</section>
+    <section class="card"><h3>Shadow</h3><${Shadow} id=${one.device_id} /></section></div>
+    <div class="pair"><section class="card"><h3>Incidents that name it</h3>${one.incidents.length ? html`<ul class="lines">${one.incidents.map((row) => html`<li key=${row.incident_id}><a href=${`#/incidents/${row.incident_id}`}><${Kind} kind=${row.kind} /> ${when(row.opened)}</a> <span class="dim">${row.closed ? "over" : "open"}</span></li>`)}</ul>` : html`<p class="note">None.</p>`}</section>
+    <section class="card"><h3>What was done about it</h3>${one.actions.length ? html`<ol class="times">${one.actions.map((row) => html`<li key=${row.action_id} class=${row.outcome === "done" ? "done" : "not"}><time>${when(row.at)}</time><div><b>${DONE[row.action] || row.action}</b>${row.outcome === "done" ? "" : ` (${row.outcome})`} by ${row.who}: ${why(row.why)}${row.ends ? html` <span class="dim">until ${when(row.ends)}</span>` : null}</div></li>`)}</ol>` : html`<p class="note">Nothing.</p>`}</section></div>
     ${asked ? html`<${Question} one=${one} verb=${asked} close=${() => ask("")} />` : null}
   </article>`;
 }

@@ -1,7 +1,8 @@
 // Incidents: the list, and one with its evidence, what was done, and what people make of it.
-import { html, useState, call, part, Kind, Shown, Empty, RESOLUTIONS, ago, clock, count, figure, plural, span, when } from "./lib.js";
+import { html, useState, call, part, Kind, Shown, Empty, RESOLUTIONS, ago, clock, count, figure, plural, span, told, when } from "./lib.js";
 import { refresh, topic, useTopic } from "./feed.js";
 import { Confirm } from "./dialog.js";
+import { TimeChart } from "./chart.js";
 
 const RESOLVE = [
   ["true_positive", "True positive", "It was an attack. Its devices stay in quarantine, and nothing of it is learnt as normal."],
@@ -13,7 +14,7 @@ function Row({ one, chosen, now }) {
   const state = one.resolution ? RESOLUTIONS[one.resolution].toLowerCase() : one.closed ? "over" : "open";
   return html`<li class=${chosen ? "on" : ""}><a href=${`#/incidents/${one.incident_id}`} aria-current=${chosen ? "true" : undefined}>
     <span class="top"><${Kind} kind=${one.kind} /><time>${when(one.opened)}</time></span>
-    <span class="what">${one.summary}</span>
+    <span class="what">${told(one.summary)}</span>
     <span class="under"><span class=${one.closed ? "" : "open"}>${state}</span><span>${one.closed ? `lasted ${span(one.closed - one.opened)}` : `for ${span(now - one.opened)}`}</span>${one.devices ? html`<span>${plural(one.devices, "device")}</span>` : null}</span>
   </a></li>`;
 }
@@ -41,8 +42,8 @@ function HeldQuestion({ asked, close }) {
 function Times({ one }) {
   const steps = [
     { at: one.opened, text: "Opened", tone: "" },
-    ...one.turns.map((turn) => ({ at: turn.at, text: turn.summary, kind: turn.kind, sure: turn.confidence })),
-    ...one.actions.map((action) => ({ at: action.at, text: told(action), who: action.who, tone: action.outcome === "done" ? "done" : "not" })),
+    ...one.turns.map((turn) => ({ at: turn.at, text: told(turn.summary), kind: turn.kind, sure: turn.confidence })),
+    ...one.actions.map((action) => ({ at: action.at, text: done(action), who: action.who, tone: action.outcome === "done" ? "done" : "not" })),
     ...(one.closed ? [{ at: one.closed, text: "Over", tone: "" }] : []),
     ...(one.resolved ? [{ at: one.resolved, text: `Resolved as ${(RESOLUTIONS[one.resolution] || "").toLowerCase()}`, who: one.resolved_by }] : []),
   ].sort((a, b) => a.at - b.at);
@@ -53,8 +54,8 @@ function Times({ one }) {
 
 const DONE = { quarantine: "quarantined", release: "released", alert: "alerted", watch: "watched", resolve: "resolved" };
 
-function told(action) {
-  const target = action.action === "alert" ? `People told through ${action.target}` : action.action === "resolve" ? action.why : `${action.target} ${DONE[action.action] || action.action}`;
+function done(action) {
+  const target = action.action === "alert" ? `People told through ${action.target}` : action.action === "all_clear" ? `All clear told through ${action.target}` : action.action === "resolve" ? action.why : `${action.target} ${DONE[action.action] || action.action}`;
   return action.outcome === "done" ? target : `${target}: ${action.outcome}`;
 }
 
@@ -71,18 +72,41 @@ function folded(steps) {
   return out;
 }
 
+/** What carried the verdict: each feature with how many devices show it, the most telling first. */
+function Carried({ evidence }) {
+  const features = new Map();
+  for (const row of evidence) {
+    const known = features.get(row.feature) || { ...row, devices: 0, most: 0 };
+    features.set(row.feature, { ...known, devices: known.devices + (row.device_id === "$fleet" ? 0 : 1), most: Math.max(known.most, Math.abs(row.z)) });
+  }
+  return html`<ul class="carried" aria-label="What carried it">${[...features.values()].slice(0, 6).map((one) => html`<li key=${one.feature}><span class=${`tag ${one.weight === "security" ? "hot" : ""}`}>${one.weight}</span> <b>${one.devices ? plural(one.devices, "device") : "the fleet"}</b>: ${one.words} <code>${one.feature}</code> <span class="dim">up to ${figure(one.most)} deviations</span></li>`)}</ul>`;
+}
+
 function Evidence({ evidence }) {
   const [all, setAll] = useState(false);
   if (!evidence.length) return html`<p class="note">No single device stands out: the whole fleet moved together, or the evidence is older than what is kept.</p>`;
   const strongest = Math.max(...evidence.map((row) => Math.abs(row.z)), 1), shown = all ? evidence : evidence.slice(0, 12);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Evidence"><table class="rows evidence"><thead><tr><th>Device</th><th>Sign</th><th class="n">Seen</th><th class="n">Itself before</th><th class="n">Peers now</th><th>Distance</th></tr></thead>
+  return html`<${Carried} evidence=${evidence} /><div class="scroll" tabindex="0" role="region" aria-label="Evidence"><table class="rows evidence"><thead><tr><th>Device</th><th>Sign</th><th class="n">Seen</th><th class="n">Usual</th><th class="n">Peers</th><th>Distance</th></tr></thead>
     <tbody>${shown.map((row) => html`<tr key=${row.device_id + row.feature}>
       <th scope="row">${row.device_id === "$fleet" ? "the fleet" : html`<a href=${`#/devices/${part(row.device_id)}`}>${row.device_id}</a>`}</th>
-      <td>${row.words} ${row.weight === "security" ? html`<span class="tag hot">security</span>` : html`<span class="tag">load</span>`}</td>
-      <td class="n"><b>${figure(row.value)}</b></td><td class="n">${figure(row.own)}</td><td class="n">${figure(row.peers)}</td>
+      <td class="sign"><span>${row.words}</span> ${row.weight === "security" ? html`<span class="tag hot">security</span>` : html`<span class="tag">load</span>`}</td>
+      <td class="n" data-label="seen"><b>${figure(row.value)}</b></td><td class="n" data-label="usual">${figure(row.own)}</td><td class="n" data-label="peers">${figure(row.peers)}</td>
       <td class="z"><meter min="0" max=${strongest} value=${Math.abs(row.z)} aria-label=${`${figure(row.z)} standard deviations`}></meter><span>${figure(row.z)}</span></td></tr>`)}</tbody></table></div>
     ${evidence.length > 12 ? html`<button class="plain" onClick=${() => setAll(!all)}>${all ? "Show less" : `Show all ${evidence.length}`}</button>` : null}
-    <p class="note">Distance is in robust standard deviations. Security signs can lead to quarantine, load alone cannot.</p>`;
+    <p class="note">Usual is what the device did before, peers what its type does now; distance is in robust standard deviations. Security signs can lead to quarantine, load alone cannot.</p>`;
+}
+
+/** The traffic from before it began to after its end, with its own time shaded. */
+function Around({ one, now }) {
+  const rows = one.traffic;
+  if (rows.length < 2) return null;
+  const known = new Map(rows.map((row) => [row.second, row])), xs = [];
+  for (let second = rows[0].second; second <= rows.at(-1).second; second += 1) xs.push(second);
+  const of = (pick) => xs.map((second) => { const row = known.get(second); return row ? pick(row) : 0; });
+  const others = { label: one.device_count ? "all others" : "all devices", color: "--c1", stack: true, values: of((row) => Math.max(0, row.all_messages - row.accused)) };
+  const phases = [{ id: "this incident", kind: one.kind === "benign_uptick" ? "benign" : "attack", start: one.opened, end: one.closed || now }];
+  return html`<section class="card"><h3>Messages a second around it</h3><${TimeChart} xs=${xs} height=${150} phases=${phases} label="Messages a second around the incident"
+    series=${[others, ...(one.device_count ? [{ label: "accused devices", color: "--attack", stack: true, values: of((row) => row.accused) }] : [])]} /></section>`;
 }
 
 function Resolve({ one, ask }) {
@@ -111,7 +135,7 @@ function Detail({ one, now }) {
   return html`<article class="detail" aria-label="Incident">
     <header><a class="back" href="#/incidents">All incidents</a>
       <h2><${Kind} kind=${one.kind} big /> ${one.closed ? "" : html`<span class="open">open</span>`}</h2>
-      <p class="summary">${one.summary}</p>
+      <p class="summary">${told(one.summary)}</p>
       <dl class="facts"><div><dt>Opened</dt><dd>${when(one.opened)} <span class="dim">${ago(one.opened, now)}</span></dd></div>
         <div><dt>${one.closed ? "Lasted" : "Lasts for"}</dt><dd>${span((one.closed || now) - one.opened)}</dd></div>
         <div><dt>Confidence</dt><dd>${one.confidence ? `${Math.round(one.confidence * 100)} %` : "–"}</dd></div>
@@ -120,6 +144,7 @@ function Detail({ one, now }) {
       <${Resolve} one=${one} ask=${ask} />
     </header>
     <section class="card"><h3>Why</h3><${Evidence} evidence=${one.evidence} /></section>
+    <${Around} one=${one} now=${now} />
     ${one.device_count ? html`<section class="card"><h3>${plural(one.device_count, "device")} accused, ${count(one.quarantined.length)} in quarantine</h3>
       <ul class="chips">${devices.map((id) => html`<li key=${id}><a class=${out.has(id) ? "out" : ""} href=${`#/devices/${part(id)}`}>${id}${out.has(id) ? html`<span class="sr"> in quarantine</span>` : ""}</a></li>`)}</ul>
       ${one.devices.length > 24 ? html`<button class="plain" onClick=${() => setMore(!more)}>${more ? "Show less" : `Show all ${one.devices.length}`}</button>` : null}

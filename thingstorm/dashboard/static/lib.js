@@ -55,6 +55,12 @@ export function when(ms) {
 
 export const ago = (ms, now) => !ms ? "never" : now - ms < 1500 ? "now" : `${span(now - ms)} ago`;
 
+/** A verdict's sentence beside its badge, which says the kind already. */
+export function told(summary) {
+  const rest = (summary || "").replace(/^(Attack|Benign uptick|Undecided|Normal): /, "");
+  return rest.charAt(0).toUpperCase() + rest.slice(1);
+}
+
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
 // ---- the HTTP API ----

@@ -57,10 +57,18 @@ function mean(values) {
   return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
 }
 
-function Tiles({ of, last, data, head }) {
+const WINDOW = 5;
+
+/** What the model expected: its ratio is of the last five seconds together. */
+function expected(of) {
+  const messages = of((row) => row.messages), ratios = of((row) => row.uptick);
+  return ratios.map((ratio, at) => (ratio > 0.2 && at >= WINDOW - 1 ? messages.slice(at - WINDOW + 1, at + 1).reduce((sum, n) => sum + (n || 0), 0) / WINDOW / ratio : null));
+}
+
+function Tiles({ of, data, head }) {
   const rate = mean(of((row) => row.messages).slice(-5));
-  const uptick = last && last.uptick;
-  const latency = last && last.latency;
+  const newest = (pick) => of(pick).slice(-5).findLast((value) => value !== null);  // of some seconds not all is known yet
+  const uptick = newest((row) => row.uptick), latency = newest((row) => row.latency), took = newest((row) => row.took_ms);
   const open = head ? head.open : [];
   const devices = data.devices;
   return html`<section class="tiles" aria-label="Figures">
@@ -68,10 +76,10 @@ function Tiles({ of, last, data, head }) {
       note=${uptick ? (uptick > 1.15 ? `${figure(uptick)} times what is expected` : "as expected for this time") : "nothing to compare with yet"} />
     <${Tile} label="Devices" value=${count(devices.connected)} unit=${`of ${count(devices.devices)} connected`} tone=${devices.quarantined ? "hot" : ""}
       note=${devices.quarantined ? html`<a href="#/devices?state=quarantined">${count(devices.quarantined)} in quarantine</a>` : "none in quarantine"} />
-    <${Tile} label="Data latency" value=${latency && latency[0] ? count(latency[0]) : "–"} unit="ms, median" note=${latency && latency[1] ? `95 % within ${span(latency[1])}, from the device until a query sees it` : "no message in the last 3 seconds"} />
-    <${Tile} label="Verdict after" value=${last && last.took_ms !== undefined ? figure(last.took_ms / 1000) : "–"} unit="s" note=${head && head.detector ? `judged by ${head.detector.replace("Detector", "")}` : "the model is learning"} />
+    <${Tile} label="Data latency" value=${latency && latency[0] ? count(latency[0]) : "–"} unit="ms, median" note=${latency && latency[1] ? `95 % within ${span(latency[1])}, from the device until a query sees it` : "no message in the last seconds"} />
+    <${Tile} label="Verdict" value=${took !== undefined ? figure(took / 1000) : "–"} unit="s" note=${head && head.detector ? `after a second has ended, by ${head.detector.replace("Detector", "").replace("Pyod", "PyOD")}` : "the model is learning"} />
     <${Tile} label="Open incidents" value=${count(open.length)} tone=${open.some((one) => one.kind === "attack") ? "hot" : open.length ? "warm" : ""}
-      note=${open.length ? open.map((one) => html`<a key=${one.incident_id} href=${`#/incidents/${one.incident_id}`}>${one.kind.replace("_", " ")}${one.devices ? `, ${plural(one.devices, "device")}` : ""}</a> `) : "nothing to look at"} />
+      note=${open.length ? open.map((one, at) => html`${at ? " · " : ""}<a key=${one.incident_id} href=${`#/incidents/${one.incident_id}`}>${one.kind.replace("_", " ")}${one.devices ? `, ${plural(one.devices, "device")}` : ""}</a>`) : "nothing to look at"} />
   </section>`;
 }
 
@@ -120,14 +128,14 @@ export function Now({ head }) {
   const { xs, of, last } = useMemo(() => lines(rows, seconds), [rows, seconds]);
   const groups = useMemo(() => groupsOf(rows), [rows]);
   return html`<${Shown} frame=${frame} wait="Asking the view …">${(data) => html`<div class="view now">
-    <${Tiles} of=${of} last=${last} data=${data} head=${head} />
+    <${Tiles} of=${of} data=${data} head=${head} />
     <section class="card wide"><div class="bar"><h2>Messages a second, by topic</h2>
       <div class="choice" role="group" aria-label="Span">${SPANS.map(([name, n]) => html`<button key=${n} class=${n === seconds ? "on" : ""} aria-pressed=${n === seconds} onClick=${() => setSeconds(n)}>${name}</button>`)}</div></div>
       <${Phases} phases=${data.phases} at=${head ? head.at : Date.now()} />
-      ${xs.length > 1 ? html`<${TimeChart} xs=${xs} height=${250} sync="now" phases=${data.phases} label=${`Messages a second over ${seconds} s: ${figure(last && last.messages)} in the last one`}
+      ${groups.length ? html`<${TimeChart} xs=${xs} height=${250} sync="now" phases=${data.phases} label=${`Messages a second over ${seconds} s: ${figure(last && last.messages)} in the last one`}
         series=${[...groups.map((group, at) => ({ label: group, color: COLORS[at], stack: true, values: of((row) => row.groups[group] || 0) })),
-          { label: "expected", color: "--text", dash: [4, 4], values: of((row) => (row.uptick > 0 ? row.messages / row.uptick : null)) }]} />
-        <${Lane} rows=${rows} xs=${xs} />` : html`<${Empty} title="No traffic yet">Devices that connect to the broker show here within two seconds.<//>`}
+          { label: "expected", color: "--text", dash: [4, 4], values: expected(of) }]} />
+        <${Lane} rows=${rows} xs=${xs} />` : html`<${Empty} title="No traffic yet">What devices send to the broker shows here within two seconds. No device at hand? <a href="#/scenarios/demo">Play the demo</a>.<//>`}
     </section>
     <div class="grid">
       <section class="card"><h2>Strangest device, in thresholds</h2>
