@@ -329,12 +329,12 @@ class DuckDBView:
                     lambda: work(cursor), limiter=self._reading, abandon_on_cancel=True
                 )
         except TimeoutError:
-            cursor.interrupt()
+            _interrupt(cursor)
             raise ConfigError(
                 f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
             ) from None
         except anyio.get_cancelled_exc_class():
-            cursor.interrupt()  # nobody waits for the answer any more
+            _interrupt(cursor)  # nobody waits for the answer any more
             raise
         except duckdb.Error as error:
             self._counters["refused"] += 1
@@ -360,6 +360,11 @@ class DuckDBView:
         if self._catalogue is None:
             raise _not_open()
         return self._catalogue
+
+
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.ConnectionException):  # its work was over in this moment, and it is closed
+        cursor.interrupt()
 
 
 def _not_open() -> NotReady:

@@ -177,7 +177,7 @@ async def an_api(health: Health | None = None) -> AsyncIterator[tuple[httpx.Asyn
 
 @asynccontextmanager
 async def _client(server: ApiServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
         yield client
 
 

@@ -174,7 +174,13 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    app = create_app(
+        view=analytics.view,
+        devices=broker,
+        desk=analytics.model.desk,
+        book=analytics.book,
+        schedules=analytics.schedules,
+    )
     add_model_state(app, analytics.model)
     add_alerts(app, analytics.alerts)
     depths = QueueDepths(cloud)
@@ -196,6 +202,7 @@ def _build(
         *pipeline.services,
         analytics.alerts,
         analytics.model,
+        analytics.schedules,
         *beside,
         api,
         *doors,

@@ -305,7 +305,9 @@ async def _analytics(
         alerts_folder=config.stages.data,
     )
     token = _api_token(config)
-    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
+    app = create_app(
+        view=parts.view, devices=control, desk=parts.model.desk, book=parts.book, schedules=parts.schedules
+    )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     add_alerts(app, parts.alerts)
     others = from_stage(config.stages.pipeline, config.stages.token)
@@ -315,7 +317,7 @@ async def _analytics(
     add_capabilities(app, backend=config.aws.backend)
     postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
     doors = [postgres] if postgres is not None else []
-    services: list[Service] = [*parts.followers, control, parts.alerts, parts.model, *doors]
+    services: list[Service] = [*parts.followers, control, parts.alerts, parts.model, parts.schedules, *doors]
     if page is None:
         yield Parts(services, app)
         return
