@@ -115,7 +115,7 @@ class GatewayClient:
             self._quarantined = frozenset((await self._call("GET", "/quarantined"))["device_ids"])
             self._state, self._detail = "ready", self._url
         except ThingstormError as error:
-            self._state, self._detail = "failed", f"{error.what}; fix: {error.fix}"
+            self._state, self._detail = "failed", error.told
 
     async def _call(self, method: str, path: str, body: Json = None) -> dict[str, Any]:
         try:

@@ -137,7 +137,7 @@ class Fanout:
         try:
             taken = self._accept([entry.message for entry in inbox])
         except BackendError as error:
-            self._give_up(error.what, now)
+            self._give_up(error, now)
             return
         self.fault = ""
         self._inbox = inbox[taken:]
@@ -222,14 +222,14 @@ class Fanout:
             if entry.packet_id:
                 publisher.published(entry.packet_id, entry.message.qos, reached=reached)
 
-    def _give_up(self, fault: str, now: Nanoseconds) -> None:
+    def _give_up(self, error: BackendError, now: Nanoseconds) -> None:
         """Nothing was kept: no acknowledgement, and the devices send it again on their next connections."""
-        self.fault = fault
+        self.fault = error.told
         inbox, self._inbox, self._held = self._inbox, [], {}
         for entry in inbox:
             if entry.publisher is not None:
                 entry.publisher.pending -= 1
-                entry.publisher.refused(fault, now)
+                entry.publisher.refused(error.what, now)
 
     def _hold(self, publisher: Publisher) -> None:
         if publisher not in self._held:
@@ -240,7 +240,7 @@ class Fanout:
         try:
             self._retained.keep(message)
         except BackendError as error:
-            self.fault = error.what
+            self.fault = error.told
 
     def _count_sent(self, session: Session) -> None:
         if session.period != self._metrics.period:

@@ -60,7 +60,7 @@ class Lane:
         try:
             self._journal.append([encode(message) for message in messages[:count]])
         except JournalFault as fault:
-            self.fault = fault.what
+            self.fault = fault.told
             raise
         self.fault = ""
         self._highest = max(self._highest, len(self._journal))
@@ -138,7 +138,7 @@ class Lane:
             work()
             self.fault = ""
         except JournalFault as fault:
-            self.fault = fault.what
+            self.fault = fault.told
 
 
 def _fitting(entries: Iterable[Entry]) -> list[Entry]:

@@ -112,7 +112,7 @@ class RulesLink:
                 await self._converse()
                 pause = FIRST_PAUSE if self._counters["connects"] > connects else pause
             except ThingstormError as error:
-                self._state, self._detail = "failed", f"{error.what}; fix: {error.fix}"
+                self._state, self._detail = "failed", error.told
             await anyio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

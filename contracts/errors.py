@@ -31,6 +31,11 @@ class ThingstormError(Exception):
         self.what = what
         self.fix = fix
 
+    @property
+    def told(self) -> str:
+        """What happened and how to mend it, as a service's health tells it."""
+        return f"{self.what}; fix: {self.fix}"
+
 
 class ConfigError(ThingstormError):
     """The configuration, a scenario or a rule is wrong; nothing was started."""

@@ -230,7 +230,7 @@ class DeliveryStream:
                 await to_thread.run_sync(self._put_object, one, limiter=self._limiter)
                 break
             except BackendError as error:
-                self._fault = f"trying again: {error.what}; fix: {error.fix}"
+                self._fault = f"trying again: {error.told}"
                 if isinstance(error, Terminal) and not patient:
                     raise
             self._counters["retries"] += 1

@@ -313,14 +313,17 @@ def _write_chunk(dynamodb: Any, table: str, requests: list[Any]) -> list[Any]:
 def _persist(call: Callable[[list[Any]], list[Any]], requests: list[Any], dynamodb: Any) -> str:
     """Call until nothing is left to do, with growing, jittered pauses; the reason if it can never be done.
 
-    Raises TimeoutError after MAX_ATTEMPTS, and whatever else the service says.
+    Raises TimeoutError after MAX_ATTEMPTS, and whatever else the service says: also that the table has other keys, which is
+    no message's fault.
     """
     for attempt in range(MAX_ATTEMPTS):
         try:
             requests = call(requests)
         except dynamodb.exceptions.ClientError as error:
             told = error.response["Error"]
-            if told["Code"] in _REFUSED:
+            if told["Code"] in _REFUSED and not any(
+                words in told.get("Message", "") for words in _OTHER_KEYS
+            ):
                 return f"{told['Code']}: {told.get('Message', '')}"
             if told["Code"] not in _THROTTLED:
                 raise
@@ -333,6 +336,13 @@ def _persist(call: Callable[[list[Any]], list[Any]], requests: list[Any], dynamo
 
 _REFUSED = frozenset({"ValidationException", "SerializationException"})
 """The request itself is wrong (an item over 400 KB, a key over 2,048 bytes, text that is no UTF-8)."""
+
+_OTHER_KEYS = (
+    "does not match the schema",
+    "Missing the key",
+    "Type mismatch for key",
+)
+"""What DynamoDB says to an item for a table with other keys. Ours always have theirs, so then every message would fail."""
 
 _THROTTLED = frozenset(
     {

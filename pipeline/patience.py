@@ -55,7 +55,7 @@ class Patience:
                 except BackendError as error:
                     faults += 1
                     real = isinstance(error, Terminal) or faults >= FAULTS_IN_A_ROW
-                    self._troubles[me] = (real, f"trying again: {error.what}; fix: {error.fix}")
+                    self._troubles[me] = (real, f"trying again: {error.told}")
                     self.retries += 1
                     if isinstance(error, Misconfigured):
                         await self._try_to_mend()

@@ -130,7 +130,7 @@ class Line:
         except TimeoutError:
             return f"failed: no answer within {PATIENCE_SECONDS:.0f} s"
         except ThingstormError as error:
-            return f"failed: {error.what}; fix: {error.fix}"
+            return f"failed: {error.told}"
         except Exception as error:  # noqa: BLE001 - a channel of any kind
             return f"failed: {type(error).__name__}: {error}"
         return "done"
@@ -208,7 +208,7 @@ class Line:
     def _missed(self, letter: Letter, error: Transient) -> float:
         self._failed += 1
         self._failures += 1
-        self._why = f"{error.what}; fix: {error.fix}"
+        self._why = error.told
         if self._clock.now() - letter.at > GIVE_UP_SECONDS * SECOND:
             self.outbox.give_up(letter, error.what)
             self._tell(letter, f"failed: {error.what}; kept")

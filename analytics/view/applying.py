@@ -7,12 +7,17 @@ What a scan found has no sequence (0): it is newer than all that was applied, an
 takes effect and leaves the key's sequence as it was.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from contracts.messages import Change
 
 from .collection import Collection
+
+EXPIRY_SECONDS = 1.0
+"""DynamoDB's time to live counts in whole seconds, so an item may go so much before it is as old as it was to become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,23 @@ class Effect:
 
     def __len__(self) -> int:
         return len(self.upserts) + len(self.removals)
+
+
+def lasting(changes: Sequence[Change], collection: Collection, now: datetime) -> Sequence[Change]:
+    """Without the removals of what is so old that the collection's own retention takes it.
+
+    With a time to live every message is removed once; a tombstone for each would be kept for ever.
+    """
+    if collection.retention_seconds is None:
+        return changes
+    before = now.replace(tzinfo=UTC).timestamp() - collection.retention_seconds + EXPIRY_SECONDS
+    return [change for change in changes if change.kind != "REMOVE" or _born(change, collection) > before]
+
+
+def _born(change: Change, collection: Collection) -> float:
+    """Seconds since the epoch, of the row that was removed; infinite where nobody says."""
+    told = (change.old or {}).get(collection.event_time or "")
+    return told / 1_000 if isinstance(told, int | float) else math.inf
 
 
 def latest(changes: Iterable[Change], collection: Collection) -> dict[str, Change]:

@@ -18,7 +18,7 @@ from .builtin import COLLECTIONS
 from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TIMESTAMP, TYPES, VARCHAR, Collection, Rollup
 from .rollups import create_sql as rollup_sql
 from .searching import create_sql as search_sql
-from .storage import first_line
+from .storage import first_line, of_disk, transaction
 from .transforming import check
 
 MAX_COLLECTIONS = 200
@@ -76,22 +76,18 @@ class Catalogue:
                 f"there are {MAX_COLLECTIONS} collections", fix="use one collection with more fields"
             )
         check(self._connection, collection)
-        self._connection.execute("BEGIN TRANSACTION")
+        row = [
+            collection.name,
+            json.dumps(_definition(collection)),
+            datetime.now(tz=UTC).replace(tzinfo=None),
+        ]
         try:
-            self._connection.execute(
-                "INSERT INTO _collections VALUES (?, ?, ?)",
-                [
-                    collection.name,
-                    json.dumps(_definition(collection)),
-                    datetime.now(tz=UTC).replace(tzinfo=None),
-                ],
-            )
-            self._make(collection)
-            self._connection.execute("COMMIT")
+            with transaction(self._connection):
+                self._connection.execute("INSERT INTO _collections VALUES (?, ?, ?)", row)
+                self._make(collection)
         except BaseException as error:
-            self._connection.execute("ROLLBACK")
             self._known.pop(collection.name, None)
-            if isinstance(error, duckdb.Error):
+            if isinstance(error, duckdb.Error) and not of_disk(error):
                 raise ConfigError(
                     f"collection {collection.name}: {first_line(error)}", fix="mend its definition"
                 ) from None

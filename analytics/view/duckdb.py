@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,8 @@ import duckdb
 from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
-from contracts.errors import ConfigError, NotReady
+from contracts.errors import ConfigError, NotReady, Transient
+from contracts.measures import Spreading
 from contracts.messages import Change, Json
 from contracts.ports import Access, Archive, Health, Rows, State
 
@@ -24,7 +26,7 @@ from .describing import describe
 from .documents import removed, written
 from .judging import judge
 from .reading import accesses, gate, run_query
-from .storage import cannot_open, connect, first_line
+from .storage import cannot_open, cannot_write, connect, first_line, of_disk
 from .tiers import TIERED, WHOLE, Tiers, reads_objects
 from .writing import Writer
 
@@ -85,7 +87,9 @@ class DuckDBView:
         self._catalogue: Catalogue | None = None
         self._writer: Writer | None = None
         self._state: State = "starting"
+        self._fault = ""
         self._last_progress = 0
+        self._asked = Spreading("query_seconds", "How long a query took, one that failed too.")
         self._counters = dict.fromkeys(("applied", "ignored", "batches", "queries", "refused", "retired"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -96,8 +100,10 @@ class DuckDBView:
             while True:
                 for _ in range(int(RETAIN_SECONDS)):
                     await anyio.sleep(1.0)
-                    await self._write(lambda writer: writer.tick())
-                await self.retain()
+                    with suppress(Transient):  # told by the health; the next round does it
+                        await self._write(lambda writer: writer.tick())
+                with suppress(Transient):
+                    await self.retain()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self.close, limiter=self._writing)
@@ -106,13 +112,22 @@ class DuckDBView:
         """Bring the file up to date, so that the next start has nothing to replay."""
         self._state = "draining"
         await self._write(lambda writer: writer.settle())
-        await to_thread.run_sync(lambda: self._open_one().execute("CHECKPOINT"), limiter=self._writing)
+        await self._write(lambda _: self._open_one().execute("CHECKPOINT"))
 
     def health(self) -> Health:
         detail = str(self._path) if self._path else "in memory"
         if self._mirror is not None and (unreadable := self._mirror.unreadable):
             detail += f"; of the archive {len(unreadable)} objects cannot be read: {next(iter(unreadable.values()))}"
-        return Health(self.name, self._state, detail, self._last_progress, (), dict(self._counters))
+        state: State = "failed" if self._fault and self._state == "ready" else self._state
+        return Health(
+            self.name,
+            state,
+            self._fault or detail,
+            self._last_progress,
+            (),
+            dict(self._counters),
+            spreads=(self._asked.spread(),),
+        )
 
     async def apply(self, changes: Sequence[Change]) -> int:
         """Apply in one transaction, with the checkpoints of their shards. Returns how many took effect."""
@@ -283,7 +298,16 @@ class DuckDBView:
         writer = self._writer
         if writer is None:
             raise _not_open()
-        return await to_thread.run_sync(lambda: work(writer), limiter=self._writing)
+        try:
+            done = await to_thread.run_sync(lambda: work(writer), limiter=self._writing)
+        except duckdb.Error as error:
+            if not of_disk(error):
+                raise
+            fault = cannot_write(self._path, error)
+            self._fault = fault.told
+            raise fault from None
+        self._fault = ""
+        return done
 
     async def _both(self, sql: str, parameters: dict[str, Json]) -> bool:
         """Whether a statement is to be run on both tiers; if objects are in its plan they are brought up to date."""
@@ -295,6 +319,7 @@ class DuckDBView:
 
     async def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, both: bool = False) -> T:
         self._counters["queries"] += 1
+        began = time.monotonic()
         cursor = self._open_one().cursor()
         if both:
             cursor.execute(WHOLE)
@@ -304,12 +329,12 @@ class DuckDBView:
                     lambda: work(cursor), limiter=self._reading, abandon_on_cancel=True
                 )
         except TimeoutError:
-            cursor.interrupt()
+            _interrupt(cursor)
             raise ConfigError(
                 f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
             ) from None
         except anyio.get_cancelled_exc_class():
-            cursor.interrupt()  # nobody waits for the answer any more
+            _interrupt(cursor)  # nobody waits for the answer any more
             raise
         except duckdb.Error as error:
             self._counters["refused"] += 1
@@ -317,6 +342,8 @@ class DuckDBView:
         except ConfigError:
             self._counters["refused"] += 1
             raise
+        finally:
+            self._asked.add(time.monotonic() - began)
 
     def _count(self, asked: int, applied: int) -> None:
         self._counters["batches"] += 1
@@ -333,6 +360,11 @@ class DuckDBView:
         if self._catalogue is None:
             raise _not_open()
         return self._catalogue
+
+
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.ConnectionException):  # its work was over in this moment, and it is closed
+        cursor.interrupt()
 
 
 def _not_open() -> NotReady:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from contracts.messages import Json
 
 from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, VARCHAR, Collection, ColumnType
+from .storage import transaction
 
 SEEN_AT_LEAST = 1_000
 """A field becomes a column when it came so often, ..."""
@@ -120,8 +121,7 @@ def promote(writer: duckdb.DuckDBPyConnection, collection: Collection, decision:
     """Make the column and move what rows have of the field into it, in one transaction with the decision."""
     name, field, sql = collection.name, decision.field, decision.type.sql
     at = datetime.now(tz=UTC).replace(tzinfo=None)
-    writer.execute("BEGIN TRANSACTION")
-    try:
+    with transaction(writer):
         writer.execute(f'ALTER TABLE {name} ADD COLUMN IF NOT EXISTS "{field}" {sql}')
         value = f"extra->>'$.\"{field}\"'"
         writer.execute(
@@ -134,10 +134,6 @@ def promote(writer: duckdb.DuckDBPyConnection, collection: Collection, decision:
             "INSERT INTO _decisions VALUES (?, ?, ?, ?, ?, ?)",
             [name, field, sql, decision.seen, decision.share, at],
         )
-        writer.execute("COMMIT")
-    except BaseException:
-        writer.execute("ROLLBACK")
-        raise
 
 
 def _column(field: str, kinds: set[str], collection: Collection) -> ColumnType | None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from contracts.messages import Json
 
 from .collection import JSON, Collection
+from .storage import transaction
 
 MAX_TERMS = 256
 """Terms of one row at most: a hostile document must not fill the index."""
@@ -89,8 +90,7 @@ def sort(writer: duckdb.DuckDBPyConnection, collection: Collection, *, now: bool
     if not tail or (not now and (tail < SORT_AT or tail * 4 < whole)):
         return False
     every = f"SELECT * FROM _terms_{name} UNION ALL SELECT * FROM _tail_{name}"  # noqa: S608 - likewise
-    writer.execute("BEGIN TRANSACTION")
-    try:
+    with transaction(writer):
         writer.execute(
             f"CREATE TABLE _sorted_{name} AS SELECT p.* FROM ({every}) p "  # noqa: S608 - likewise
             f"JOIN {name} c ON c._id = p._id AND c._ingest_time = p.version ORDER BY term"
@@ -101,10 +101,6 @@ def sort(writer: duckdb.DuckDBPyConnection, collection: Collection, *, now: bool
             f"DELETE FROM _tail_{name}",  # noqa: S608 - likewise
         ):
             writer.execute(statement)
-        writer.execute("COMMIT")
-    except BaseException:
-        writer.execute("ROLLBACK")
-        raise
     return True
 
 

@@ -1,15 +1,18 @@
 """The view's file: how it is opened, and the books in it beside the collections."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
 import duckdb
 
-from contracts.errors import BackendError
+from contracts.errors import BackendError, Transient
 
 MAX_LITERALS = 1_000
 """In one list: DuckDB reads at most 2,048 rows by an index, and beyond that the whole table."""
+
+SPACE = "free space on its disk and let this user write there"
 
 SHUT = (
     "SET enable_external_access = false",
@@ -72,8 +75,37 @@ def cannot_open(path: Path | None, error: Exception) -> BackendError:
     """What to say of a file that does not open."""
     return BackendError(
         f"the view {path or 'in memory'} cannot be opened: {first_line(error)}",
-        fix="stop the process that has it open, or give another view.path",
+        fix=SPACE if of_disk(error) else "stop the process that has it open, or give another view.path",
     )
+
+
+def of_disk(error: Exception) -> bool:
+    """Whether the disk is what does not work."""
+    return any(words in str(error) for words in ("No space left", "Could not write", "Could not fsync"))
+
+
+def cannot_write(path: Path | None, error: Exception) -> BackendError:
+    """What to say where the disk refused a transaction: nothing of it took effect.
+
+    Transient, unless DuckDB has given the open file up: then it works again in a new process.
+    """
+    what = f"the view {path or 'in memory'} cannot be written: {first_line(error)}"
+    if isinstance(error, duckdb.FatalException):
+        return BackendError(what, fix=f"{SPACE}, and start again")
+    return Transient(what, fix=f"{SPACE}; nothing is lost, it comes again from the tables' streams")
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All that the body writes, or nothing. A commit that failed has rolled back already."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def first_line(error: Exception) -> str:

@@ -42,7 +42,7 @@ class Tiers:
             self.divide(connection, row[0] if row else before)
 
     def divide(self, connection: duckdb.DuckDBPyConnection, before: datetime) -> None:
-        """What is older than this moment is in the objects from now on."""
+        """What is older than this moment is read from the objects from now on."""
         connection.execute("INSERT OR REPLACE INTO _divided VALUES (?, ?)", [TIERED, before])
         connection.execute(f"CREATE OR REPLACE VIEW whole.{TIERED} AS {_both(self._mirror.files, before)}")
         self.divided = True

@@ -16,10 +16,10 @@ import duckdb
 from contracts.messages import Change
 
 from . import fields, rollups, searching
-from .applying import Effect, effect, latest
+from .applying import Effect, effect, lasting, latest
 from .catalogue import Catalogue
 from .collection import Collection
-from .storage import literals
+from .storage import literals, transaction
 from .tiers import TIERED, Tiers
 from .transforming import transform
 
@@ -65,8 +65,7 @@ class Writer:
             by_table[change.table].append(change)
         at, counted, pending = self._next_moment(), self._counted, dict(self._pending)
         due = time.monotonic() - self._written >= WRITE_EVERY
-        self._connection.execute("BEGIN TRANSACTION")
-        try:
+        with transaction(self._connection):
             applied = 0
             for name, batch in by_table.items():
                 collection = self._catalogue.get(name)
@@ -80,10 +79,6 @@ class Writer:
             _keep_checkpoints(self._connection, changes)
             if due:
                 fields.write(self._connection, counted)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
         self._pending, self._counted = pending, counted
         if due:
             self._decided(counted)
@@ -106,15 +101,10 @@ class Writer:
 
     def settle(self) -> None:
         """Write what only the memory holds: buckets to count anew, statistics of fields."""
-        self._connection.execute("BEGIN TRANSACTION")
-        try:
+        with transaction(self._connection):
             for name, touched in self._pending.items():
                 rollups.recount(self._connection, self._catalogue.get(name), touched, upto=self._at)
             fields.write(self._connection, self._counted)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
         self._pending = {}
         self._decided(self._counted)
 
@@ -130,19 +120,14 @@ class Writer:
     def _forget(self, collection: Collection, before: datetime) -> int:
         """Buckets go whole: the one that the moment cuts keeps its rows until all of it is old."""
         before = before.replace(second=0, microsecond=0)
-        self._connection.execute("BEGIN TRANSACTION")
-        try:
+        with transaction(self._connection):
             row = self._connection.execute(
                 f"DELETE FROM {collection.name} WHERE {collection.event_time} < ?",  # noqa: S608 - the names are ours
                 [before],
             ).fetchone()
             rollups.forget(self._connection, collection, before)
-            if self._tiers is not None and collection.name == TIERED:
+            if self._tiers is not None and self._tiers.divided and collection.name == TIERED:
                 self._tiers.divide(self._connection, before)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
         return int(row[0]) if row else 0
 
     def _recover(self) -> None:
@@ -168,7 +153,7 @@ class Writer:
         return self._at
 
     def _apply_one(self, collection: Collection, changes: Sequence[Change], at: datetime) -> _Done:
-        chosen = latest(changes, collection)
+        chosen = latest(lasting(changes, collection, at), collection)
         stored = self._stored(collection, chosen)
         found = effect(chosen, stored)
         if not found:
@@ -180,9 +165,9 @@ class Writer:
         columns = _insert(self._connection, collection, found, at)
         if found.removals:
             self._buried.add(collection.name)
-        for identity, sequence in found.removals.items():
             self._connection.execute(
-                "INSERT INTO _tombstones VALUES (?, ?, ?)", [collection.name, identity, sequence]
+                "INSERT INTO _tombstones SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])::HUGEINT",
+                [collection.name, list(found.removals), [str(one) for one in found.removals.values()]],
             )
         items = {identity: change.new or {} for identity, change in found.upserts.items()}
         searching.add(self._connection, collection, items, at)

@@ -103,10 +103,10 @@ class SnsAction:
         try:
             response = await self._call(batch)
         except Transient as error:
-            return dict.fromkeys((index for index, _ in batch), error.what)
+            return dict.fromkeys((index for index, _ in batch), error.told)
         except Terminal as error:
             if self.ours and isinstance(error, Misconfigured):
-                return dict.fromkeys((index for index, _ in batch), f"{error.what}; fix: {error.fix}")
+                return dict.fromkeys((index for index, _ in batch), error.told)
             return await self._refuse(batch, error, outcome)
         left: dict[int, str] = {}
         for failed in response.get("Failed", []):

@@ -6,7 +6,7 @@ connection to an emulator none of it is needed; what is not a plain request with
 """
 
 import socket
-import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,13 +19,16 @@ CHUNK = 64 * 1024
 
 
 class LoopbackSession:
-    """Takes the place of a client's HTTP session; `usual` is the one it had. A connection for each thread."""
+    """Takes the place of a client's HTTP session; `usual` is the one it had.
+
+    A connection for each call under way at once: what is idle is used again by whatever thread comes.
+    """
 
     def __init__(self, usual: Any, *, connect_seconds: float, read_seconds: float) -> None:
         self._usual = usual
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
-        self._local = threading.local()
+        self._idle: list[_Connection] = []
 
     def send(self, request: Any) -> AWSResponse:
         """Send and read the whole answer. Raises what botocore's session raises."""
@@ -35,7 +38,7 @@ class LoopbackSession:
             return response
         target = urlsplit(request.url)
         data = _request(request, target, body.encode() if isinstance(body, str) else body)
-        connection: _Connection | None = getattr(self._local, "connection", None)
+        connection = self._take()
         try:
             answer = connection.exchange(data) if connection else None
         except OSError as error:
@@ -48,17 +51,24 @@ class LoopbackSession:
                 answer = connection.exchange(data)
         except OSError as error:
             raise self._translated(request.url, error) from error
-        if answer is None:
-            self._local.connection = None
+        if answer is None or connection is None:
             raise ConnectionClosedError(endpoint_url=request.url)
-        self._local.connection = connection if answer.keep else None
+        if answer.keep:
+            self._idle.append(connection)
         return AWSResponse(request.url, answer.status, answer.headers, answer)  # type: ignore[arg-type]  # any mapping does
 
     def close(self) -> None:
+        self._idle.clear()
         self._usual.close()
 
+    def _take(self) -> "_Connection | None":
+        """The connection that was used last. A list's own methods are safe from any thread."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
     def _translated(self, url: str, error: OSError) -> Exception:
-        self._local.connection = None
         if isinstance(error, TimeoutError):
             return ReadTimeoutError(endpoint_url=url, error=error)
         return EndpointConnectionError(endpoint_url=url, error=error)
@@ -95,10 +105,8 @@ class _Connection:
         self._buffer = memoryview(bytearray(CHUNK))
         opened.settimeout(read_seconds)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def __del__(self) -> None:
-        """The thread that it belonged to has ended."""
-        self._socket.close()
+        # clients are cycles, whose members Python finalizes in any order: the socket must not go before it is closed
+        weakref.finalize(self, opened.close)
 
     def exchange(self, data: bytes) -> _Answer | None:
         """Send and receive; None if the other side had closed before it answered anything. Raises OSError."""

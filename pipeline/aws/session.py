@@ -183,6 +183,7 @@ def _config(**options: Any) -> Config:
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         retries={"total_max_attempts": 2},
+        user_agent="thingstorm",  # else botocore puts a long one together at every call: a twentieth of the path's time
         **options,
     )
 

@@ -199,7 +199,7 @@ async def test_a_device_gets_no_acknowledgement_for_what_the_disk_refuses(tmp_pa
         for _ in range(80):
             client.publish("dt/a/d1/t", b"x" * 1000, qos=1)
         await until(lambda: gateway.broker.health().state == "failed")
-        assert "full" in gateway.broker.health().detail
+        assert "full; fix: free space on its disk" in gateway.broker.health().detail
         await until(lambda: not client.is_connected())
         assert len(published) == used(gateway) < 80
         await to_thread.run_sync(client.loop_stop)

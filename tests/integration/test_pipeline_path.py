@@ -4,15 +4,19 @@ import gzip
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from alert_samples import an_alert
 from anyio import to_thread
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import EndpointConnectionError
 from conftest import Aws
 
 from analytics.alerting.templates import template
@@ -25,6 +29,7 @@ from pipeline.aws import audit
 from pipeline.aws.alerts import FindingObjects, SnsAlerts
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, provision
+from pipeline.aws.session import ClientFactory
 from pipeline.changes import ChangeReader
 from pipeline.delivering.settings import settings_from
 from pipeline.delivery import DeliveryStream
@@ -166,37 +171,94 @@ async def test_an_older_event_never_overwrites_a_newer_one(provisioned: Aws, *, 
     assert (item["session_id"], item["connected"]) == ({"S": "new"}, {"BOOL": False})
 
 
-async def test_a_missing_table_is_said_and_its_messages_wait_until_it_is_there(provisioned: Aws) -> None:
-    name, dynamodb = f"{provisioned.prefix}-late", provisioned.client("dynamodb")
+@asynccontextmanager
+async def in_trouble(aws: Aws, dynamodb: Any, *words: str, **tables: str) -> AsyncIterator[None]:
+    """A message whose handler fails with these words. It waits, and is stored once the body of this has mended the cause."""
     waiting = Worker(
         "telemetry",
-        sqs=provisioned.client("sqs"),
-        queue_url=provisioned.resources.queues["telemetry"],
-        queue_arn=provisioned.resources.queue_arns["telemetry"],
-        handler=make_handler(dynamodb, {**provisioned.resources.tables, "telemetry": name}),
+        sqs=aws.client("sqs"),
+        queue_url=aws.resources.queues["telemetry"],
+        queue_arn=aws.resources.queue_arns["telemetry"],
+        handler=make_handler(dynamodb, {**aws.resources.tables, **tables}),
         clock=SystemClock(),
     )
-    publish(provisioned, [reading(1)])
+    publish(aws, [reading(1)])
     async with supervise([waiting], drain_seconds=10):
         with anyio.fail_after(10):
-            while waiting.health().state != "failed":
+            while not waiting.health().detail:
                 await anyio.sleep(0.02)
         detail = waiting.health().detail
-        assert "DynamoDB: BatchWriteItem failed: ResourceNotFoundException" in detail
-        assert "fix: it is not there: make it with `thingstorm deploy`" in detail
+        assert all(word in detail for word in (*words, "fix: ")), detail
         assert await waiting.pending() == 1
-        table = dynamodb.describe_table(TableName=provisioned.resources.tables["telemetry"])["Table"]
-        dynamodb.create_table(
-            TableName=name,
-            KeySchema=table["KeySchema"],
-            AttributeDefinitions=table["AttributeDefinitions"],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        yield
         with anyio.fail_after(10):
             while not waiting.health().counters["deleted"]:
                 await anyio.sleep(0.02)
         assert (waiting.health().state, waiting.health().detail) == ("ready", "")
-    assert audit.count_items(dynamodb, name) == 1
+        assert waiting.health().counters["dead_letters"] == waiting.health().counters["failed"] == 0
+    table = tables.get("telemetry", aws.resources.tables["telemetry"])
+    assert audit.count_items(aws.client("dynamodb"), table) == 1
+
+
+def like_telemetry(aws: Aws, name: str) -> None:
+    table = aws.client("dynamodb").describe_table(TableName=aws.resources.tables["telemetry"])["Table"]
+    aws.client("dynamodb").create_table(
+        TableName=name,
+        KeySchema=table["KeySchema"],
+        AttributeDefinitions=table["AttributeDefinitions"],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+async def test_a_missing_table_is_said_and_its_messages_wait_until_it_is_there(provisioned: Aws) -> None:
+    name, dynamodb = f"{provisioned.prefix}-late", provisioned.client("dynamodb")
+    said = ("DynamoDB: BatchWriteItem failed: ResourceNotFoundException", "make it with `thingstorm deploy`")
+    async with in_trouble(provisioned, dynamodb, *said, telemetry=name):
+        like_telemetry(provisioned, name)
+
+
+@pytest.mark.parametrize("key", ["id", "device_id"])
+async def test_a_table_that_got_other_keys_is_said_and_its_messages_wait(provisioned: Aws, key: str) -> None:
+    name, dynamodb = f"{provisioned.prefix}-odd", provisioned.client("dynamodb")
+    dynamodb.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "N"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    said = ("DynamoDB: BatchWriteItem failed: ValidationException", "shape of pipeline/aws/template.yaml")
+    async with in_trouble(provisioned, dynamodb, *said, telemetry=name):
+        dynamodb.delete_table(TableName=name)
+        like_telemetry(provisioned, name)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ExpiredTokenException", ("DynamoDB: ", "ExpiredTokenException", "fix: check the credentials")),
+        ("AccessDeniedException", ("DynamoDB: ", "AccessDeniedException", "fix: allow it in the policy")),
+        ("", ("AWS cannot be reached", "fix: see that the service at that address runs")),
+    ],
+)
+async def test_credentials_that_expire_and_a_service_that_goes_are_said_and_messages_wait(
+    provisioned: Aws, endpoint: str, code: str, said: tuple[str, ...]
+) -> None:
+    """The real answers, put in by botocore's own hook: no emulator looks at credentials."""
+    client = ClientFactory(backend="embedded", endpoint=endpoint).client("dynamodb")
+    away = [True]
+
+    def answer(request: Any, **_: Any) -> AWSResponse | None:
+        if not away:
+            return None
+        if not code:
+            raise EndpointConnectionError(endpoint_url=request.url)
+        body = json.dumps({"__type": f"com.amazon.coral.service#{code}", "message": "no"}).encode()
+        return AWSResponse(request.url, 400, {}, SimpleNamespace(stream=lambda: iter([body])))
+
+    client.meta.events.register("before-send.dynamodb", answer)
+    with closing(client):
+        async with in_trouble(provisioned, client, *said):
+            away.clear()
 
 
 async def test_what_an_emulator_forgot_is_made_again_and_nobody_ends(provisioned: Aws) -> None:

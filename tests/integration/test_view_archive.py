@@ -125,6 +125,18 @@ async def test_files_stay_forbidden(provisioned: Aws, tmp_path: Path) -> None:
             await view.query(f"COPY (SELECT 1) TO '{tmp_path}/view.archive/x.parquet'")
 
 
+async def test_what_expires_without_a_hot_tier_is_in_the_archive_alone(provisioned: Aws) -> None:
+    await write(provisioned, range(3))
+    item = {"device_id": "meter-0", "event_id": "e", "message_id": "m0", "received_at": 1_700_000_000_000}
+    key = {"device_id": "meter-0", "event_id": "e"}
+    view = DuckDBView(None, archive=archive(provisioned), keep_seconds=3600.0)
+    async with supervise([view], drain_seconds=10):
+        await view.apply([Change("INSERT", "telemetry", key, item, None, 1, "s")])
+        assert await view.retain() == 1
+        assert await rows(view, "SELECT count(*) FROM telemetry") == [(0,)]
+        assert await rows(view, "SELECT count(*) FROM archive") == [(3,)]
+
+
 async def test_hot_and_cold_rows_have_one_name(provisioned: Aws, tmp_path: Path) -> None:
     """Twenty messages in objects and in the collection, half of them older than the collection keeps."""
     now = int(time.time() * 1000)

@@ -1,10 +1,12 @@
 """The view on the real DuckDB: exactly once, guarded queries, a file that survives."""
 
 import json
+import resource
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import anyio
 import pytest
 from view_changes import device, telemetry
 
+from analytics import sync
 from analytics.view.duckdb import DuckDBView
 from analytics.view.reading import MAX_ROWS
+from contracts.clock import SystemClock
 from contracts.errors import BackendError, ConfigError, NotReady
 from contracts.messages import Change
+from contracts.streams import BatchStream
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +68,53 @@ async def test_messages_leave_a_view_that_keeps_them_for_so_long_and_other_rows_
         assert await view.retain() == 1
         assert await rows(view, "SELECT count(*) FROM telemetry") == [(1,)]
         assert await rows(view, "SELECT count(*) FROM devices") == [(1,)]
+
+
+async def test_a_removal_at_the_end_of_an_items_time_is_the_retentions_and_leaves_no_tombstone() -> None:
+    now = int(time.time() * 1000)
+    old, young = telemetry(1, received_at=now - 3_600_000), telemetry(2, received_at=now)
+    view = DuckDBView(None, keep_seconds=3600)
+    async with supervise([view], drain_seconds=10):
+        await view.apply([old, young])
+        gone = [replace(one, kind="REMOVE", new=None, old=one.new, sequence=9000) for one in (old, young)]
+        assert await view.apply(gone) == 1
+        assert await rows(view, "SELECT event_id FROM telemetry") == [(old.key["event_id"],)]
+        assert await view.apply([replace(old, sequence=8000), replace(young, sequence=8000)]) == 1, (
+            "one tombstone"
+        )
+
+
+@contextmanager
+def a_full_disk(file: Path) -> Iterator[None]:
+    """No file of this process grows beyond the size of this one: the system refuses the write as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk_is_said_and_what_it_refused_comes_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.02)
+    path, stream = tmp_path / "view.duckdb", BatchStream[Change]("changes", capacity=10)
+    view = DuckDBView(path)
+    async with supervise([view, sync.Sync(stream, view, clock=SystemClock())], drain_seconds=10):
+        await view.apply([telemetry(1)])
+        with a_full_disk(path.with_suffix(".duckdb.wal")):
+            await stream.put(telemetry(2))
+            with anyio.fail_after(5):
+                while view.health().state != "failed":
+                    await anyio.sleep(0.01)
+            assert "view.duckdb cannot be written" in view.health().detail
+            assert "fix: free space on its disk" in view.health().detail
+            assert await rows(view, "SELECT event_id FROM telemetry") == [(telemetry(1).key["event_id"],)]
+        with anyio.fail_after(5):
+            await stream.join()
+        assert await rows(view, "SELECT count(*) FROM telemetry") == [(2,)]
+        assert view.health().state == "ready"
 
 
 async def test_a_payload_that_is_no_json_is_kept_as_it_is() -> None:

@@ -424,7 +424,7 @@ def test_what_cannot_be_kept_is_not_acknowledged_and_ends_the_connection() -> No
     assert client.publish("dt/x", qos=1)[-1].kind == "DISCONNECT"
     assert client.closed
     assert desk.reasons() == ["SERVER_ERROR"]
-    assert desk.gateway.fanout.fault == "disk full"
+    assert desk.gateway.fanout.fault == "disk full; fix: free some space"
     desk.fault = None
     assert desk.client("a").publish("dt/x", qos=1)[0].kind == "PUBACK"
     assert desk.gateway.fanout.fault == ""
