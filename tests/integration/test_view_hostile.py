@@ -62,15 +62,22 @@ async def test_each_is_refused_or_stopped_and_nothing_is_written() -> None:
     before = {path.name for path in Path("/tmp").glob("evil*")}
     async with a_view() as view:
         named = await view.names()
-        for statement in (*(one for one in REFUSED if _at_once(one)), *RUN):
-            with pytest.raises(ConfigError):
-                await view.ask(statement)
+        tried = (*(one for one in REFUSED if _at_once(one)), *RUN)
+        assert [statement for statement in tried if await _answered(view, statement)] == []
         assert (await view.query("SELECT count(*), count(DISTINCT topic) FROM telemetry")).rows == (
             (ROWS, 1),
         )
         assert await view.names() == named
         assert psutil.Process().memory_info().rss < MEMORY
     assert {path.name for path in Path("/tmp").glob("evil*")} == before
+
+
+async def _answered(view: DuckDBView, statement: str) -> bool:
+    try:
+        await view.ask(statement)
+    except ConfigError:
+        return False
+    return True
 
 
 def _at_once(statement: str) -> bool:
