@@ -64,11 +64,11 @@ _EXPLAIN = re.compile(r"^\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether a statement may run beside the writer; `why` not. One that `writes` may run nowhere."""
+    """Whether a statement may run beside the writer; `why` not. One with a function that `writes` may run nowhere."""
 
     calm: bool
     why: str = ""
-    writes: bool = False
+    writes: str = ""
 
 
 def judge(sql: str, parameters: Mapping[str, Json]) -> Judgement:
@@ -79,7 +79,8 @@ def judge(sql: str, parameters: Mapping[str, Json]) -> Judgement:
     try:
         parsed = _parse(_EXPLAIN.sub("", sql))
         why = next(_wild(parsed), "")
-        writes = any(str(node.get("function_name", "")).lower() in _WRITING for node in _dicts(parsed))
+        named = (str(node.get("function_name", "")).lower() for node in _dicts(parsed))
+        writes = next((one for one in named if one in _WRITING), "")
     except (RecursionError, duckdb.Error):
         return Judgement(calm=False, why="nesting")
     return Judgement(calm=not why, why=why, writes=writes)
