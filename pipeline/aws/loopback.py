@@ -5,10 +5,9 @@ parses response headers as an e-mail's. For 10 messages that is as much as all e
 connection to an emulator none of it is needed; what is not a plain request with a small body goes the usual way.
 """
 
-import json
 import socket
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,47 +74,9 @@ class LoopbackSession:
         return EndpointConnectionError(endpoint_url=url, error=error)
 
 
-class PlainParsers:
-    """Takes the place of botocore's parsers: records and messages come as their JSON has them.
-
-    Walking them along the service's shapes was a tenth of the path's time. It changes only binary values, which are left
-    to botocore, and the moment of a record, which nobody here reads.
-    """
-
-    def __init__(self, usual: Any) -> None:
-        self._usual = usual
-
-    def create_parser(self, protocol: str) -> "PlainParsers":
-        """What botocore asks its factory for, at each answer."""
-        return PlainParsers(self._usual.create_parser(protocol))
-
-    def parse(self, response: Any, shape: Any) -> Any:
-        """As botocore's parser: the answer with its ResponseMetadata."""
-        binary = _BINARY.get(shape.name) if shape is not None and response["status_code"] == 200 else None
-        if binary is None or any(words in response["body"] for words in binary):
-            return self._usual.parse(response, shape)
-        parsed = json.loads(response["body"])
-        headers = dict(response["headers"])
-        parsed["ResponseMetadata"] = {
-            "RequestId": headers.get("x-amzn-requestid", ""),
-            "HTTPStatusCode": 200,
-            "HTTPHeaders": headers,
-        }
-        return parsed
-
-
-_BINARY: Mapping[str, tuple[bytes, ...]] = {
-    "GetRecordsOutput": (b'"B":', b'"BS":'),
-    "ReceiveMessageResult": (b'"BinaryValue":', b'"BinaryListValues":'),
-}
-"""Shapes of answers, and what stands in one with a binary value."""
-
-
 def favour_loopback(client: Any, *, connect_seconds: float, read_seconds: float) -> Any:
-    """Give a client both. botocore has no public place for them: where those move, clients stay as they are."""
+    """Give a client this session. botocore has no public place for one: where it moves, clients stay as they are."""
     endpoint: Any = getattr(client, "_endpoint", None)
-    if hasattr(endpoint, "_response_parser_factory"):
-        endpoint._response_parser_factory = PlainParsers(endpoint._response_parser_factory)  # noqa: SLF001 - as said
     if hasattr(endpoint, "http_session"):
         endpoint.http_session = LoopbackSession(
             endpoint.http_session, connect_seconds=connect_seconds, read_seconds=read_seconds

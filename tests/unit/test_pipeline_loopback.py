@@ -4,17 +4,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
-from botocore.parsers import ResponseParserFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.aws.loopback import LoopbackSession, PlainParsers, _read
+from pipeline.aws.loopback import LoopbackSession, _read
 
 Answers = Callable[[int, bytes], bytes]
 """By number of the connection and the request: what the server sends; empty: it closes the connection."""
@@ -123,35 +120,3 @@ def test_an_answer_is_read_whole_whatever_pieces_it_comes_in(
     left = iter([piece for piece in [*pieces, data] if piece])
     read = _read(next(left), lambda: next(left))
     assert (read.body, read.status, read.keep) == (body, 200, True)
-
-
-def _parsed(parsers: object, operation: str, body: bytes, status: int = 200) -> dict[str, object]:
-    client: Any = boto3.client(
-        "sqs" if operation == "ReceiveMessage" else "dynamodbstreams", region_name="eu-west-1"
-    )
-    shape = client.meta.service_model.operation_model(operation).output_shape
-    client.close()
-    response = {"body": body, "headers": {"x-amzn-requestid": "r"}, "status_code": status}
-    told: dict[str, object] = parsers.create_parser("json").parse(response, shape)  # type: ignore[attr-defined]  # botocore's
-    return told
-
-
-@pytest.mark.parametrize(
-    ("operation", "body"),
-    [
-        ("ReceiveMessage", b'{"Messages": [{"MessageId": "1", "Body": "\\"BinaryValue\\":", "Attributes": {"SentTimestamp": "5"}}]}'),
-        ("ReceiveMessage", b'{"Messages": [{"MessageAttributes": {"a": {"DataType": "Binary", "BinaryValue": "aGk="}}}]}'),
-        ("ReceiveMessage", b"{}"),
-        ("GetRecords", b'{"Records": [{"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "NewImage": {"a": {"L": [{"N": "1"}]}}}}]}'),
-        ("GetRecords", b'{"Records": [{"dynamodb": {"NewImage": {"a": {"B":"aGk="}}}}], "NextShardIterator": "x"}'),
-    ],
-)  # fmt: skip
-def test_answers_read_as_their_json_are_what_botocore_makes_of_them(operation: str, body: bytes) -> None:
-    usual = ResponseParserFactory()
-    assert _parsed(PlainParsers(usual), operation, body) == _parsed(usual, operation, body)
-
-
-def test_an_error_is_botocores() -> None:
-    body = b'{"__type": "com.amazonaws#ExpiredIteratorException", "message": "old"}'
-    told = _parsed(PlainParsers(ResponseParserFactory()), "GetRecords", body, status=400)
-    assert told["Error"] == {"Message": "old", "Code": "ExpiredIteratorException"}
