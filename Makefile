@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test screenshots compose-test localstack-test check model-gate fmt clean
+.PHONY: help setup demo up test screenshots stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,12 +26,16 @@ demo: setup ## The story in 90 seconds: baseline, firmware rollout, botnet, verd
 up: setup ## The whole stack until Ctrl-C, with its addresses
 	@$(RUN)/thingstorm up
 
-test: setup ## All tests: unit, integration, acceptance, packaging
+test: setup ## Unit, integration, acceptance and packaging tests; .ci/run lists the longer ones
 	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # the page's tests in Chromium, which draw the pictures of docs/img anew
 screenshots: setup
 	THINGSTORM_SCREENSHOTS=1 $(RUN)/pytest tests/acceptance/test_page.py
+
+# Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
+stages-test: setup
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m stages tests/acceptance
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose
@@ -55,6 +59,40 @@ check: setup ## Lock, lint, format, types, floors, containers, CloudFormation
 	$(RUN)/lint-imports
 	$(RUN)/hadolint Dockerfile docker/mosquitto/Dockerfile
 	$(RUN)/cfn-lint pipeline/aws/template.yaml
+	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml examples/workflow.yml
+	$(RUN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(RUN)/codespell
+	$(RUN)/python .ci/licences.py --check
+	$(MAKE) --no-print-directory docs
+
+# The site of docs/ into build/site: every link and anchor is checked, and nobody is asked for anything.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict
+
+SUPPLY := $(UV) run --quiet --isolated --frozen --only-group supply
+
+# Known weaknesses of what is locked; exit code 3 where the advisory service does not answer.
+audit: setup
+	$(UV) export --quiet --frozen --no-dev --all-extras --no-emit-project | $(SUPPLY) python .ci/audit.py
+
+# docs/licences.md anew
+licences: setup
+	$(RUN)/python .ci/licences.py
+
+# What an installation with all extras holds, as CycloneDX 1.6
+sbom: setup
+	UV_PROJECT_ENVIRONMENT=build/installed $(UV) sync --quiet --frozen --no-dev --all-extras --no-editable
+	@mkdir -p dist
+	$(SUPPLY) cyclonedx-py environment build/installed/bin/python --pyproject pyproject.toml --mc-type application \
+	  --spec-version 1.6 --output-reproducible --output-format JSON --output-file dist/thingstorm.cdx.json
+
+# sdist, and the wheel from it: the same bytes wherever it is built
+dist: setup
+	$(UV) build --quiet --clear --out-dir dist
+
+# A rule set for AWS, applied as it is; needs terraform, and its AWS provider from the registry or a mirror.
+terraform-test: setup
+	$(RUN)/pytest -m terraform -p no:xdist tests/acceptance/test_terraform.py
 
 # A part of the library against the recorded verdicts; CI runs it.
 model-gate: setup

@@ -4,25 +4,26 @@ Errors are JSON: `{"error": ..., "fix": ...}`, with 400 for a wrong request, 404
 something that is not ready.
 """
 
-import math
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
 from contracts.messages import Json
 from contracts.ports import Collections, GatewayControl, Rows, View
 
+from .answers import plain
 from .api_collections import add_collections
 from .api_desk import add_desk
+from .api_lambdas import add_lambdas
+from .api_queries import add_queries
 from .desk import Desk
-from .query_catalog import catalog, run_named
+from .lambdas import QueryBook
+from .schedules import Schedules
 
 MAX_BODY = 1_000_000
 """Bytes of a request: a statement of 100,000 characters, escaped, with parameters."""
@@ -39,13 +40,6 @@ ORDER BY action_id DESC LIMIT $limit
 """
 
 
-class Ask(BaseModel):
-    """A statement and its named parameters (`$name` in the SQL)."""
-
-    sql: str
-    parameters: dict[str, Json] = Field(default_factory=dict)
-
-
 class NewDevice(BaseModel):
     """A device to register; without a policy document the gateway's own holds for it."""
 
@@ -59,15 +53,25 @@ class OwnPolicy(BaseModel):
     policy: dict[str, Json] | None = None
 
 
-def create_app(*, view: Collections, devices: GatewayControl | None, desk: Desk | None = None) -> FastAPI:
+def create_app(
+    *,
+    view: Collections,
+    devices: GatewayControl | None,
+    desk: Desk | None = None,
+    book: QueryBook | None = None,
+    schedules: Schedules | None = None,
+) -> FastAPI:
     """The application over a view; `devices` is None where no gateway can be reached, `desk` where no model runs.
 
-    Who may use it is for the server to say: it asks nobody.
+    `book` holds the named queries, `schedules` runs some of them. Who may use it is for the server to say: it asks nobody.
     """
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
-    app.middleware("http")(_bounded)
+    app.add_middleware(BodyLimit)
     app.add_exception_handler(ThingstormError, explain)
-    _add_queries(app, view)
+    app.add_exception_handler(TooLarge, _too_large)
+    book = book or QueryBook(view)
+    add_queries(app, view, book)
+    add_lambdas(app, book, schedules)
     add_collections(app, view)
     _add_records(app, view)
     _add_control(app, devices)
@@ -75,13 +79,42 @@ def create_app(*, view: Collections, devices: GatewayControl | None, desk: Desk 
     return app
 
 
-async def _bounded(request: Request, call_next: Callable[[Request], Any]) -> Any:
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
-        return JSONResponse(
-            {"error": "the request is too large", "fix": f"send at most {MAX_BODY} bytes"}, 413
-        )
-    return await call_next(request)
+class TooLarge(HTTPException):
+    """A body beyond `MAX_BODY`."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
+
+
+class BodyLimit:
+    """Counts what a request brings, whatever it says of its length."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        if not told.isdigit() or int(told) > MAX_BODY:
+            await (await _too_large(None, None))(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise TooLarge
+            return message
+
+        await self._app(scope, counted, send)
+
+
+async def _too_large(_: Request | None, __: Exception | None) -> JSONResponse:
+    return JSONResponse({"error": "the request is too large", "fix": f"send at most {MAX_BODY} bytes"}, 413)
 
 
 async def explain(_: Request, error: Exception) -> JSONResponse:
@@ -92,20 +125,6 @@ async def explain(_: Request, error: Exception) -> JSONResponse:
     elif not isinstance(error, ConfigError):
         status = 503
     return JSONResponse({"error": str(error), "fix": getattr(error, "fix", "")}, status)
-
-
-def _add_queries(app: FastAPI, view: View) -> None:
-    @app.post("/query")
-    async def query(ask: Ask) -> JSONResponse:
-        return _answer(await view.ask(ask.sql, ask.parameters))
-
-    @app.get("/queries")
-    async def queries() -> dict[str, Any]:
-        return {"queries": [{**asdict(q), "sql": q.sql} for q in catalog().values()]}
-
-    @app.get("/queries/{name}")
-    async def named(name: str, request: Request) -> JSONResponse:
-        return _answer(await run_named(view, name, dict(request.query_params)))
 
 
 def _add_records(app: FastAPI, view: View) -> None:
@@ -168,43 +187,12 @@ def _add_control(app: FastAPI, devices: GatewayControl | None) -> None:
         return {"connected": closed}
 
 
-def _answer(rows: Rows) -> JSONResponse:
-    body = {"columns": rows.columns, "rows": _plain(rows.rows), "milliseconds": round(rows.milliseconds, 3)}
-    return JSONResponse(body)
-
-
 def _records(name: str, rows: Rows) -> JSONResponse:
-    return JSONResponse({name: [_plain(row) for row in rows.dicts()]})
+    return JSONResponse({name: [plain(row) for row in rows.dicts()]})
 
 
 def _one(kind: str, name: str, rows: Rows) -> JSONResponse:
     found = rows.dicts()
     if not found:
         raise UnknownName(kind, name, [])
-    return JSONResponse(_plain(found[0]))
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no timestamps, no huge integers that all readers agree on, no NaN."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return _plain_scalar(value)
-
-
-def _plain_scalar(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _iso(value)
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 2**63 else str(value)
-    if isinstance(value, float | Decimal):
-        return float(value) if math.isfinite(value) else None
-    return str(value)
-
-
-def _iso(moment: datetime) -> str:
-    """ISO 8601 with milliseconds and Z; a naive timestamp of the view is UTC."""
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return JSONResponse(plain(found[0]))

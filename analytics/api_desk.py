@@ -18,6 +18,9 @@ from .announcements import Announcement
 from .desk import Desk, PlannedChange
 from .known import ANNOUNCED_RATE
 
+MAX_MS = 4_102_444_800_000
+"""Milliseconds since the epoch, of the year 2100."""
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(max_length=500)]
 DeskOf = Callable[[], Desk]
@@ -54,9 +57,9 @@ class Announce(BaseModel):
     by: Name = "operator"
     devices: Annotated[list[str], Field(max_length=100_000)] = []
     device_types: Annotated[list[str], Field(max_length=1_000)] = []
-    start_ms: int | None = None
-    seconds: float
-    rate: float = ANNOUNCED_RATE
+    start_ms: Annotated[int, Field(ge=0, le=MAX_MS)] | None = None
+    seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600, allow_inf_nan=False)]
+    rate: Annotated[float, Field(allow_inf_nan=False)] = ANNOUNCED_RATE
     topics: Annotated[list[str], Field(max_length=100)] = []
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from contracts.errors import ConfigError, UnknownName
 from contracts.messages import Json
 from contracts.ports import Rows, View
 
-_KINDS = {"INTEGER": int, "DOUBLE": float, "VARCHAR": str}
+KINDS = {"INTEGER": int, "DOUBLE": float, "VARCHAR": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Parameter:
     def read(self, text: Json) -> Json:
         """The value of a text from a flag or a URL. Raises ConfigError."""
         try:
-            return _KINDS[self.kind](text)
+            return KINDS[self.kind](text)
         except (TypeError, ValueError):
             raise ConfigError(
                 f"parameter {self.name}: {text!r} is no {self.kind}", fix=f"its default is {self.default}"
@@ -85,4 +85,4 @@ def _parse(text: str) -> NamedQuery:
 
 def _parameter(text: str) -> Parameter:
     name, kind, default = text.split(" ", 2)
-    return Parameter(name, kind, _KINDS[kind](default))
+    return Parameter(name, kind, KINDS[kind](default))

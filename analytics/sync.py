@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import anyio
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 
 from contracts.clock import Clock
 from contracts.errors import Transient
+from contracts.measures import Spreading
 from contracts.messages import MILLISECOND, SECOND, Change, Nanoseconds
 from contracts.ports import Health, State, View
 from contracts.streams import BatchStream, StreamClosed
 from contracts.trail import Trail
+
+_UP, _DOWN = "device to gateway", "gateway to view"
 
 RETRY_SECONDS = 1.0
 SAMPLES = 50_000
@@ -68,6 +72,13 @@ class Sync:
         self._last_progress: Nanoseconds = 0
         self._applied: Counter[str] = Counter()
         self._latencies = _Latencies()
+        self._fresh = Spreading(
+            "data_latency_seconds", "From the device's own time to the moment when a query sees the message."
+        )
+        self._hops = {
+            hop: Spreading("hop_latency_seconds", "How long a message took over a hop.", labels={"hop": hop})
+            for hop in (_UP, _DOWN)
+        }
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         self._state = "ready"
@@ -86,7 +97,15 @@ class Sync:
 
     def health(self) -> Health:
         counters = {f"{table}_changes": count for table, count in sorted(self._applied.items())}
-        return Health(self.name, self._state, "", self._last_progress, (self._stream.gauge(),), counters)
+        return Health(
+            self.name,
+            self._state,
+            "",
+            self._last_progress,
+            (self._stream.gauge(),),
+            counters,
+            spreads=(self._fresh.spread(), *(hop.spread() for hop in self._hops.values())),
+        )
 
     def latency_ms(self, quantile: float, *, since: Nanoseconds = 0) -> float:
         """The data latency (device publish to queryable) at this quantile, 0 without samples since then."""
@@ -118,14 +137,30 @@ class Sync:
         rows = [change.new for change in changes if change.new is not None and change.table == "telemetry"]
         self._trail.note("viewed", self._last_progress, rows)
         self._applied.update(change.table for change in changes)
-        born = [moment for moment in map(_born, changes) if moment is not None]
-        self._latencies.add(self._last_progress, [self._last_progress / MILLISECOND - at for at in born])
+        self._measure(_new_messages(changes))
         await anyio.lowlevel.checkpoint()
 
+    def _measure(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The latencies of new messages that the stream brought."""
+        now = self._last_progress / MILLISECOND
+        times: list[tuple[Any, Any]] = [
+            (row.get("device_time", row.get("received_at")), row.get("received_at")) for row in rows
+        ]
+        ages = [now - born for born, _ in times if isinstance(born, int)]
+        self._latencies.add(self._last_progress, ages)
+        self._fresh.add_all(age / 1000 for age in ages)
+        both = [pair for pair in times if isinstance(pair[0], int) and isinstance(pair[1], int)]
+        self._hops[_UP].add_all((received - born) / 1000 for born, received in both)
+        self._hops[_DOWN].add_all((now - received) / 1000 for _, received in both)
 
-def _born(change: Change) -> int | None:
-    """When the device published it (ms), of a new message that the stream brought."""
-    if change.table != "telemetry" or change.kind != "INSERT" or change.new is None or not change.sequence:
-        return None
-    born = change.new.get("device_time", change.new.get("received_at"))
-    return born if isinstance(born, int) else None
+
+def _new_messages(changes: Sequence[Change]) -> list[Mapping[str, Any]]:
+    """Rows of telemetry that the stream brought (a scan has no sequence), not those that changed."""
+    return [
+        change.new
+        for change in changes
+        if change.table == "telemetry"
+        and change.kind == "INSERT"
+        and change.new is not None
+        and change.sequence
+    ]

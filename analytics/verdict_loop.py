@@ -34,6 +34,7 @@ from .feedback import Lessons
 from .incidents import IncidentBook
 from .memory import Memory, incident_row, learning_row, recall, verdict_row
 from .model import Model
+from .model_measures import Tally
 from .response import Responder, ResponseRule
 from .rows import RowWriter
 from .schedule import Pace, ScheduledQuery
@@ -127,7 +128,8 @@ class VerdictLoop:
         self._book = IncidentBook(quiet_seconds=quiet_seconds)
         self._responder = Responder(control=control, alerts=alerts, clock=clock, rule=response)
         self._rows = RowWriter(view, clock)
-        self._log = ActionLog(self._rows, self._emit)
+        self._tally = Tally()
+        self._log = ActionLog(self._rows, self._emit, count=self._tally.acted)
         self._lessons = Lessons()
         self._announcements = Announcements()
         self._expectations = Expectations(self._announcements, self._lessons)
@@ -288,7 +290,22 @@ class VerdictLoop:
             "write_retries": self._rows.retries,
         }
         kept = Gauge("verdicts", len(self.verdicts), KEPT_VERDICTS, len(self.verdicts))
-        return Health(self.name, self._state, detail, self._last_progress, (kept,), counters)
+        measures = self._tally.measures(
+            open_incidents=self._book.open,
+            held=len(self._responder.held),
+            devices=self._model.fleet_size,
+            learning=self.learning,
+        )
+        return Health(
+            self.name,
+            self._state,
+            detail,
+            self._last_progress,
+            (kept,),
+            counters,
+            measures,
+            self._tally.spreads(),
+        )
 
     def _resume(self, memory: Memory) -> None:
         """Go on where an earlier process stopped: with what it had learnt, or else learn again from the same span."""
@@ -441,6 +458,8 @@ class VerdictLoop:
             facts = {"kind": verdict.kind, "confidence": verdict.confidence, "summary": verdict.summary}
             self._emit("verdict", facts)
         changed = self._book.update(verdict)
+        self._tally.verdict(verdict)
+        self._tally.opened(incident for incident in changed if incident.opened_at == verdict.at)
         actions: list[ActionTaken] = []
         for incident in self._book.open:
             actions += await self._responder.respond(incident, fleet_size=self._model.fleet_size)

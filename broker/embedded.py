@@ -24,6 +24,7 @@ from .certificates import Certificates
 from .conversation import Conversation, Io
 from .device_services import DeviceServices
 from .gateway import Gateway
+from .gateway_measures import gateway_measures
 from .identity import LOCAL_PRINCIPAL, Identity, local_identity
 from .limits import profile
 from .pki import NAMES, certificate_id
@@ -150,11 +151,7 @@ class EmbeddedBroker:
 
     def health(self) -> Health:
         gateway = self._gateway
-        counters = {
-            **gateway.counters,
-            "pauses": self._pauses,
-            "quarantined": len(gateway.quarantined()),
-        }
+        counters = {**gateway.counters, "pauses": self._pauses}
         fault = self._fault or gateway.fanout.fault
         if not fault and self._certificates is not None:
             fault = self._certificates.fault
@@ -166,6 +163,9 @@ class EmbeddedBroker:
             self._last_progress,
             (self._messages.gauge(), self._events.gauge(), self._services.gauge()),
             counters,
+            measures=gateway_measures(
+                quarantined=len(gateway.quarantined()), connections=gateway.connections
+            ),
         )
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:

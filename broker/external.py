@@ -30,6 +30,7 @@ from contracts.identity import Credentials
 from contracts.messages import SECOND, Json, Message, Nanoseconds, PublishProperties
 from contracts.ports import Gauge, Health, Outlet, State
 
+from .gateway_measures import gateway_measures
 from .lifecycle import job_of
 from .metrics import Metrics
 from .reporter import MessageIds, Reporter
@@ -142,8 +143,15 @@ class ExternalBroker:
     def health(self) -> Health:
         waiting = Gauge("waiting", len(self._waiting), CAPACITY, self._highest)
         gauges = (self._messages.gauge(), self._events.gauge(), waiting)
-        counters = {**self._counters, "quarantined": len(self._quarantined)}
-        return Health(self.name, self._state, self._detail, self._last_progress, gauges, counters)
+        return Health(
+            self.name,
+            self._state,
+            self._detail,
+            self._last_progress,
+            gauges,
+            dict(self._counters),
+            measures=gateway_measures(quarantined=len(self._quarantined), connections=None),
+        )
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         """To devices. Raises NotReady while the broker is away."""

@@ -3,15 +3,23 @@
 A hop notes a batch with one call and does not look into it; only who asks pays for the search.
 """
 
+import json
+import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from contracts.messages import Nanoseconds
 
 CAPACITY = 10_000
 """Messages that each hop remembers: half a minute at 300 a second. Some 400 bytes each, and hops mostly share them."""
+
+
+Listener: TypeAlias = Callable[[str, Nanoseconds, Sequence[Any], str], None]
+"""Gets what `Trail.note` gets."""
+
+_ID = re.compile(r'"message_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +39,16 @@ class Trail:
         self._capacity = capacity
         self._batches: dict[str, deque[tuple[Nanoseconds, Sequence[Any], str]]] = {}
         self._counts: dict[str, int] = {}
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """From now on it gets every batch that is noted, whatever the capacity."""
+        self._listeners.append(listener)
 
     def note(self, hop: str, at: Nanoseconds, items: Sequence[Any], detail: str = "") -> None:
         """These items passed the hop. Kept as they are: text and bytes that hold the message id, rows and objects with one."""
+        for listener in self._listeners:
+            listener(hop, at, items, detail)
         if not self._capacity or not items:
             return
         batches = self._batches.setdefault(hop, deque())
@@ -62,3 +77,14 @@ def _holds(item: Any, message_id: str) -> bool:
     if isinstance(item, Mapping):
         return bool(item.get("message_id") == message_id)
     return bool(getattr(item, "message_id", None) == message_id)
+
+
+def trace_id(item: Any) -> str:
+    """The message id that an item of a trail holds, or "". Text may hold a body within a body, as an SNS envelope does."""
+    if isinstance(item, Mapping):
+        return str(item.get("message_id") or "")
+    if not isinstance(item, (bytes, str)):
+        return str(getattr(item, "message_id", ""))
+    text = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+    found = _ID.search(text) or _ID.search(text.replace('\\"', '"'))
+    return str(json.loads(f'"{found[1]}"')) if found else ""

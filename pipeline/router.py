@@ -17,7 +17,8 @@ from anyio.abc import TaskStatus
 
 from contracts.clock import Clock, SystemClock
 from contracts.errors import BackendError, NotReady, Transient
-from contracts.messages import Message
+from contracts.measures import Measure, Spreading
+from contracts.messages import SECOND, Message
 from contracts.ports import Gauge, Health, State
 from contracts.streams import BatchStream, StreamClosed
 from contracts.trail import Trail
@@ -88,6 +89,11 @@ class Router:
         self._gate = gate or _always_open
         self._state: State = "starting"
         self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+        self._delivered_in = Spreading(
+            "delivery_seconds",
+            "How long an action took for what a batch had for it, its tries included.",
+            labels={"lane": name.removeprefix("router-")},
+        )
         self._by_target: Counter[str] = Counter()  # delivered, by the name of the action
         self._in_flight = self._most_in_flight = 0
         self._last_progress = 0
@@ -132,7 +138,29 @@ class Router:
             last_progress=self._last_progress,
             buffers=(self._stream.gauge(), batches),
             counters={**self._counters, **self._by_target},
+            measures=self._measures(),
+            spreads=(self._delivered_in.spread(),),
         )
+
+    def _measures(self) -> tuple[Measure, ...]:
+        lane = {"lane": self.name.removeprefix("router-")}
+        delivered = [
+            Measure(
+                "deliveries",
+                "Bodies that an action's target took.",
+                count,
+                "counter",
+                {**lane, "action": name.partition(" ")[0], "target": name.partition(" ")[2]},
+            )
+            for name, count in self._by_target.items()
+        ]
+        matched = [
+            Measure(
+                "rule_matches", "Messages that a rule selected.", count, "counter", {**lane, "rule": rule}
+            )
+            for rule, count in self.matches_by_rule.most_common(_MAX_TARGETS)
+        ]
+        return (*delivered, *matched)
 
     async def _take(self) -> tuple[Message, ...]:
         batch = await self._stream.get()
@@ -186,6 +214,7 @@ class Router:
         """Deliver one action's bodies: until all are taken or refused."""
         left = load
         tries = 0
+        began = self._clock.now()
         while left.items:
             tries += 1
             retry, refused = await self._try(left)
@@ -205,6 +234,7 @@ class Router:
         self._waiting.pop(load.action.name, None)
         self._stuck.discard(load.action.name)
         self._last_progress = self._clock.now()
+        self._delivered_in.add((self._last_progress - began) / SECOND)
         self._trail.note(
             "handed on", self._last_progress, [item.body for item in load.items], load.action.name
         )

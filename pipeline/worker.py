@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.clock import Clock
 from contracts.errors import BackendError, Transient
+from contracts.measures import Spreading
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
 from contracts.trail import Trail
@@ -125,6 +126,11 @@ class Worker:
             "heartbeats",
         )
         self._counters = dict.fromkeys(counters, 0)
+        labels = {"queue": lane}
+        self._waited = Spreading(
+            "queue_wait_seconds", "How long a message lay in the queue before a batch took it.", labels=labels
+        )
+        self._handled = Spreading("handling_seconds", "How long a batch took in the handler.", labels=labels)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as tasks:
@@ -150,6 +156,7 @@ class Worker:
             self._last_progress,
             (gauge,),
             {**self._counters, "retries": self._counters["retries"] + self._patience.retries},
+            spreads=(self._waited.spread(), self._handled.spread()),
         )
 
     async def pending(self) -> int:
@@ -167,12 +174,15 @@ class Worker:
         self._most_held = max(self._most_held, self._in_flight())
         self._counters["received"] += len(messages)
         self._counters["batches"] += 1
+        self._waited.add_all(_waits(messages, self._clock.now()))
+        began = self._clock.now()
         bodies = [message["Body"] for message in messages]
         self._trail.note("received", self._clock.now(), bodies, self._lane)
         try:
             outcome = await self._patience.run(self._handle_and_settle, messages)
         finally:
             del self._held[number]
+            self._handled.add((self._clock.now() - began) / SECOND)
         self._trail.note(
             "handled", self._clock.now(), bodies, f"{outcome.failed} failed" if outcome.failed else ""
         )
@@ -299,6 +309,12 @@ class Worker:
                 for entry in _entries(messages[first : first + RECEIVE])
             ]
             self._sqs.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+
+
+def _waits(messages: Sequence[Sqs], now: Nanoseconds) -> list[float]:
+    """Seconds since each was sent, where SQS says when; one that comes again counts from its first time."""
+    sent = [message.get("Attributes", {}).get("SentTimestamp", "") for message in messages]
+    return [now / SECOND - int(one) / 1000 for one in sent if one.isdigit()]
 
 
 def _entries(messages: Sequence[Sqs]) -> list[dict[str, Any]]:

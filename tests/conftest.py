@@ -11,6 +11,10 @@ pytest_plugins = ["pytester"]
 """The tests of our own pytest plugin run pytest."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--refresh", action="store_true", help="write the answers in tests/sql anew")
+
+
 def pytest_configure() -> None:
     """PyOD's import is seconds: one process of it serves every test of a worker."""
     keep()

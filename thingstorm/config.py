@@ -130,7 +130,9 @@ class ApiConfig(_Section):
     On loopback nobody logs in. Beyond it, or with a `token`, each request needs that, as `Authorization: Bearer` or as a
     password, or on HTTP a name of the `users` file (`thingstorm users add`).
     `published` is the address at which others reach the port where that is not `host`, as with a container: the rules
-    go by it. `scenarios` is a folder of your own scenario files, which the page plays beside the library. `origins` are pages of yours that may use the API from a browser (`https://desk.example`).
+    go by it. `scenarios` is a folder of your own scenario files, which the page plays beside the library. `origins` are
+    pages of yours that may use the API from a browser (`https://desk.example`).
+    Answers of scheduled queries go to webhooks of `webhook_hosts` only, signed with `webhook_secret`.
     """
 
     host: str = "127.0.0.1"
@@ -141,6 +143,8 @@ class ApiConfig(_Section):
     scenarios: Path | None = None
     origins: tuple[str, ...] = ()
     postgres_port: Port | None = 5433
+    webhook_secret: str = ""
+    webhook_hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
 
 
 class StagesConfig(_Section):

@@ -14,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskStatus
 
 from contracts.errors import ConfigError, NotReady, Transient
+from contracts.measures import Spreading
 from contracts.messages import Change, Json
 from contracts.ports import Access, Archive, Health, Rows, State
 
@@ -88,6 +89,7 @@ class DuckDBView:
         self._state: State = "starting"
         self._fault = ""
         self._last_progress = 0
+        self._asked = Spreading("query_seconds", "How long a query took, one that failed too.")
         self._counters = dict.fromkeys(("applied", "ignored", "batches", "queries", "refused", "retired"), 0)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -117,7 +119,15 @@ class DuckDBView:
         if self._mirror is not None and (unreadable := self._mirror.unreadable):
             detail += f"; of the archive {len(unreadable)} objects cannot be read: {next(iter(unreadable.values()))}"
         state: State = "failed" if self._fault and self._state == "ready" else self._state
-        return Health(self.name, state, self._fault or detail, self._last_progress, (), dict(self._counters))
+        return Health(
+            self.name,
+            state,
+            self._fault or detail,
+            self._last_progress,
+            (),
+            dict(self._counters),
+            spreads=(self._asked.spread(),),
+        )
 
     async def apply(self, changes: Sequence[Change]) -> int:
         """Apply in one transaction, with the checkpoints of their shards. Returns how many took effect."""
@@ -309,6 +319,7 @@ class DuckDBView:
 
     async def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T], *, both: bool = False) -> T:
         self._counters["queries"] += 1
+        began = time.monotonic()
         cursor = self._open_one().cursor()
         if both:
             cursor.execute(WHOLE)
@@ -318,12 +329,12 @@ class DuckDBView:
                     lambda: work(cursor), limiter=self._reading, abandon_on_cancel=True
                 )
         except TimeoutError:
-            cursor.interrupt()
+            _interrupt(cursor)
             raise ConfigError(
                 f"the query took longer than {TIMEOUT_SECONDS:.0f} s", fix="bound it in time, or aggregate"
             ) from None
         except anyio.get_cancelled_exc_class():
-            cursor.interrupt()  # nobody waits for the answer any more
+            _interrupt(cursor)  # nobody waits for the answer any more
             raise
         except duckdb.Error as error:
             self._counters["refused"] += 1
@@ -331,6 +342,8 @@ class DuckDBView:
         except ConfigError:
             self._counters["refused"] += 1
             raise
+        finally:
+            self._asked.add(time.monotonic() - began)
 
     def _count(self, asked: int, applied: int) -> None:
         self._counters["batches"] += 1
@@ -347,6 +360,11 @@ class DuckDBView:
         if self._catalogue is None:
             raise _not_open()
         return self._catalogue
+
+
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.ConnectionException):  # its work was over in this moment, and it is closed
+        cursor.interrupt()
 
 
 def _not_open() -> NotReady:

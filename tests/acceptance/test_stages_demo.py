@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, THINGSTORM
 from stage_processes import TOKEN, StageProcesses, stages
+from websockets.sync.client import connect
+
+pytestmark = pytest.mark.stages
 
 SHORT = """
 scenario: v1
@@ -78,6 +81,15 @@ def test_the_demo_tells_the_truth_over_processes(tmp_path: Path) -> None:
         running.start("broker")
         running.wait_ready("broker")
         assert running.health("broker")["services"][0]["counters"]["quarantined"] == len(shut_out) == 8
+        # the stage `analytics` serves the page, on loopback to anybody, with what the other stages tell
+        with urllib.request.urlopen(running.urls["analytics"] + "/", timeout=5) as answer:
+            assert b'<div id="app">' in answer.read()
+        feed_address = running.urls["analytics"].replace("http", "ws", 1) + "/page/feed"
+        with connect(feed_address) as feed:
+            feed.send(json.dumps({"want": ["flow"]}))
+            flow = json.loads(feed.recv(timeout=10))["data"]
+        assert flow["quarantined"] == len(shut_out)
+        assert flow["counts"]["viewed"] >= flow["counts"]["routed"] == ledger["routed"]
         for stage in ("analytics", "pipeline", "broker"):
             assert running.stop(stage) == 0, running.log(stage)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,11 +15,14 @@ import boto3
 import psutil
 import psycopg
 import pytest
+import yaml
 from alert_samples import Receiver
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 import thingstorm
 from contracts.errors import BackendError, BadScenario, ConfigError, NotReady, ThingstormError
+from pipeline.aws.provision import LANES
 from simulator.transports.device_client import DeviceClient
 from thingstorm import Stack
 from thingstorm.cli import app
@@ -395,3 +399,71 @@ def _emulator(stack: Stack) -> psutil.Process:
         if any(one.laddr.port == port and one.status == "LISTEN" for one in child.net_connections("tcp"))
     ]
     return found
+
+
+def test_the_dashboard_and_the_rules_name_only_metrics_that_there_are(stack: Stack, unique: str) -> None:
+    with stack.mqtt(unique) as device:
+        device.publish(f"dt/lamp/{unique}/telemetry", {"temp_c": 20})
+    stack.settle()
+    with urllib.request.urlopen(f"{stack.addresses['api']}/metrics") as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    labels: dict[str, set[str]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        labels.setdefault(sample.name, set()).update(sample.labels)
+    monitoring = Path(thingstorm.__file__).parents[1] / "examples/monitoring"
+    dashboard = json.loads((monitoring / "grafana/dashboards/thingstorm.json").read_text())
+    rules = yaml.safe_load((monitoring / "rules.yml").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    asked += [one["expr"] for one in dashboard["annotations"]["list"]]
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    names = {name for expression in asked for name in re.findall(r"\b(?:thingstorm|process)_\w+", expression)}
+    assert len(names) >= 35
+    assert names <= set(labels), names - set(labels)
+    for expression in asked:  # what is grouped by or selected is a label of one of the metrics
+        known = {"le", "job", "instance"}.union(*(labels[name] for name in names if name in expression))
+        grouped = {one.strip() for by in re.findall(r"by \(([^)]*)\)", expression) for one in by.split(",")}
+        chosen = set(re.findall(r"[{,](\w+)(?:=|!~|=~)", expression))
+        # what was done about incidents is labelled once something was done
+        assert grouped | chosen <= known | {"action", "outcome", "by", "kind"}, expression
+    identifiers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(identifiers) == len(set(identifiers))
+    assert {dashboard["uid"], dashboard["title"]} == {"thingstorm"}
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+
+
+def _documented() -> set[str]:
+    """The names in the tables of docs/operating.md: `*` stands for the words of the last column."""
+    page = (Path(thingstorm.__file__).parents[1] / "docs/operating.md").read_text()
+    names: set[str] = set()
+    for name, _, told in re.findall(r"^\| `([a-z_*]+)` \|([^|]*)\| (.*) \|$", page, re.MULTILINE):
+        words = re.findall(r"`([a-z_]+)`", told) if "*" in name else [""]
+        names.update(name.replace("*", word) for word in words)
+    return names
+
+
+def test_every_metric_is_documented_and_no_other(stack: Stack) -> None:
+    with urllib.request.urlopen(f"{stack.addresses['api']}/metrics") as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    told = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    documented = _documented()
+    assert told <= documented, told - documented
+    # what a stack without simulator, page, or changes of a kind does not tell
+    rare = (
+        "thingstorm_page_",
+        "thingstorm_sync_",
+        "thingstorm_simulator_",
+        "thingstorm_theatre_",
+        "thingstorm_broker_link_",
+    )
+    assert {name for name in documented - told if not name.startswith(rare)} <= {
+        "thingstorm_rule_matches_total", "thingstorm_deliveries_total", "thingstorm_gate_closed_total"
+    }  # fmt: skip
+
+
+def test_queue_depths_are_asked_when_somebody_scrapes(stack: Stack) -> None:
+    with urllib.request.urlopen(f"{stack.addresses['api']}/metrics") as answer:
+        text = answer.read().decode()
+    queues = set(re.findall(r'thingstorm_queue_messages\{queue="([^"]+)"\}', text))
+    assert queues == {f"{lane}{dead}" for lane in LANES for dead in ("", "-dlq")}

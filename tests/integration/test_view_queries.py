@@ -177,7 +177,7 @@ async def an_api(health: Health | None = None) -> AsyncIterator[tuple[httpx.Asyn
 
 @asynccontextmanager
 async def _client(server: ApiServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
         yield client
 
 
@@ -224,8 +224,8 @@ async def test_health_says_503_when_a_part_is_not_ready() -> None:
 async def test_metrics_are_prometheus_text() -> None:
     async with an_api() as (client, _, _):
         text = (await client.get("/metrics")).text
-        assert 'thingstorm_ready{service="view"} 1' in text
-        assert 'thingstorm_total{service="view",what="queries"}' in text
+        assert 'thingstorm_service_ready{service="view"} 1.0' in text
+        assert "thingstorm_view_queries_total" in text
 
 
 async def test_a_port_that_is_taken_is_said() -> None:

@@ -1,11 +1,13 @@
 """`serve`: one stage as a process of its own, as the containers run it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 import typer
 
+from thingstorm.cli.logging import LogFormat, telling
 from thingstorm.cli.settings import config_of
 from thingstorm.config import Config
 
@@ -30,6 +32,7 @@ def serve(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
     ] = None,
+    log_format: LogFormat = None,
 ) -> None:
     """One stage until SIGTERM; the stages find each other by the addresses under `stages`.
 
@@ -40,8 +43,14 @@ def serve(
 
     THINGSTORM__STAGES__TOKEN=secret thingstorm serve pipeline --set aws.endpoint=http://127.0.0.1:4566
     """
-    settings = config_of(config, settings=setting or [])
-    anyio.run(_serve, stage, settings, _scenario(scenario) if stage == "simulator" else None)
+    settings = config_of(config, settings=setting or [], log_format=log_format)
+    with telling(settings, stage=stage) as log:
+        tell = log.tell if log else _tell
+        anyio.run(_serve, stage, settings, _scenario(scenario) if stage == "simulator" else None, tell)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _scenario(path: Path | None) -> "Scenario":
@@ -51,7 +60,9 @@ def _scenario(path: Path | None) -> "Scenario":
     return load(path or shipped("demo"))
 
 
-async def _serve(stage: str, settings: Config, scenario: "Scenario | None") -> None:
+async def _serve(
+    stage: str, settings: Config, scenario: "Scenario | None", tell: Callable[[str], None]
+) -> None:
     from thingstorm.runtime.stages import serve_stage
 
     page = None
@@ -59,4 +70,4 @@ async def _serve(stage: str, settings: Config, scenario: "Scenario | None") -> N
         from thingstorm.dashboard.page import make_page
 
         page = make_page
-    await serve_stage(stage, settings, scenario, tell=lambda line: typer.echo(line, err=True), page=page)
+    await serve_stage(stage, settings, scenario, tell=tell, page=page)

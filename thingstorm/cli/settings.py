@@ -19,9 +19,17 @@ _PORTS = {
 }
 
 
-def config_of(path: Path | None, *, ports: Ports = "fixed", settings: Sequence[str] = ()) -> Config:
+def config_of(
+    path: Path | None,
+    *,
+    ports: Ports = "fixed",
+    settings: Sequence[str] = (),
+    log_format: str | None = None,
+) -> Config:
     """The configuration with the flags on top. `auto` lets the system choose every port that nobody set by flag."""
     flags: dict[str, Any] = copy.deepcopy(_PORTS) if ports == "auto" else {}
+    if log_format is not None:
+        flags["logs"] = {"format": log_format}
     for text in settings:
         _merge(flags, text)
     return load_config(path, flags=flags)

@@ -8,6 +8,7 @@ import anyio
 import typer
 
 from thingstorm.cli.display import Display, PlainDisplay, choose_display
+from thingstorm.cli.logging import LogDisplay, LogFormat, telling
 from thingstorm.cli.settings import Ports, config_of
 from thingstorm.config import Config
 
@@ -31,6 +32,7 @@ def up(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, may be repeated.")
     ] = None,
+    log_format: LogFormat = None,
     json_line: Annotated[
         bool, typer.Option("--json", help="One line of JSON with the addresses when ready.")
     ] = False,
@@ -42,10 +44,13 @@ def up(
 
     thingstorm up --no-simulator --ports auto --json
     """
-    settings = config_of(config, ports=ports, settings=setting or [])
+    settings = config_of(config, ports=ports, settings=setting or [], log_format=log_format)
     played = _scenario(scenario) if simulator else None
     quiet = PlainDisplay(write=lambda _: None)
-    with quiet if json_line else choose_display() as display:
+    with (
+        telling(settings, stage="stack") as log,
+        LogDisplay(log) if log else quiet if json_line else choose_display() as display,
+    ):
         anyio.run(_up, settings, played, display, json_line)
 
 
@@ -63,7 +68,6 @@ async def _up(settings: Config, scenario: "Scenario | None", display: Display, j
     def ready(addresses: dict[str, str]) -> None:
         if json_line:
             typer.echo(json.dumps(addresses))
-        else:
-            display.emit("addresses", {"addresses": "  ".join(f"{k} {v}" for k, v in addresses.items())})
+        display.emit("addresses", {"addresses": "  ".join(f"{k} {v}" for k, v in addresses.items())})
 
     await serve(settings, scenario, emit=display.emit, refresh=display.refresh, ready=ready, page=make_page)

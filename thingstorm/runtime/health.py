@@ -1,22 +1,41 @@
 """`/healthz` and `/metrics`, the same for the whole stack and for every stage as a process of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 
 from contracts.messages import SECOND
 from contracts.ports import Health
 from thingstorm import __version__
+from thingstorm.runtime.metrics import Metrics
 
 AskHealth = Callable[[], Sequence[Health]]
 
 
-def add_health(app: FastAPI, health: AskHealth, *, stage: str) -> None:
+class Depths(Protocol):
+    """How deep the queues are: `look` asks, `seen` tells."""
+
+    @property
+    def seen(self) -> Mapping[str, int]: ...
+
+    def look(self) -> Awaitable[None]: ...
+
+
+AskDepths = Callable[[], Depths | None]
+
+
+def add_health(app: FastAPI, health: AskHealth, *, stage: str, depths: AskDepths = lambda: None) -> None:
     """`/healthz`: 200 if every service is ready, else 503 and why; `/metrics` for Prometheus."""
+
+    def seen() -> Mapping[str, int]:
+        asked = depths()
+        return asked.seen if asked is not None else {}
+
+    measured = Metrics(health, stage=stage, depths=seen)
 
     @app.get("/healthz")
     async def healthz() -> JSONResponse:
@@ -26,31 +45,18 @@ def add_health(app: FastAPI, health: AskHealth, *, stage: str) -> None:
         return JSONResponse(told, 200 if ready else 503)
 
     @app.get("/metrics")
-    async def metrics() -> PlainTextResponse:
-        return PlainTextResponse(_prometheus(health()), media_type="text/plain; version=0.0.4")
+    async def metrics(request: Request) -> Response:
+        asked = depths()
+        if asked is not None:
+            await asked.look()
+        body, content_type = measured.render(request.headers.get("accept", ""))
+        return Response(body, media_type=content_type)
 
 
 def _service(one: Health) -> dict[str, Any]:
-    told = asdict(one)
+    told = {name: value for name, value in asdict(one).items() if name not in ("measures", "spreads")}
     told["last_progress"] = _iso(one) if one.last_progress else ""
     return told
-
-
-def _prometheus(services: Sequence[Health]) -> str:
-    lines = ["# TYPE thingstorm_total counter"]
-    for one in services:
-        lines += [
-            f'thingstorm_total{{service="{one.name}",what="{k}"}} {v}'
-            for k, v in sorted(one.counters.items())
-        ]
-    lines.append("# TYPE thingstorm_buffer_used gauge")
-    for one in services:
-        lines += [
-            f'thingstorm_buffer_used{{service="{one.name}",buffer="{b.name}"}} {b.used}' for b in one.buffers
-        ]
-    lines.append("# TYPE thingstorm_ready gauge")
-    lines += [f'thingstorm_ready{{service="{one.name}"}} {int(one.state == "ready")}' for one in services]
-    return "\n".join(lines) + "\n"
 
 
 def _iso(one: Health) -> str:

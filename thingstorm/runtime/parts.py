@@ -12,8 +12,11 @@ from typing import Any
 from anyio import CapacityLimiter
 
 from analytics.alerting.service import Alerts
+from analytics.lambdas import QueryBook
 from analytics.postgres.server import PostgresServer
+from analytics.pushing import Webhooks
 from analytics.response import ResponseRule
+from analytics.schedules import Schedules
 from analytics.sync import Sync
 from analytics.verdict_loop import VerdictLoop
 from analytics.view.duckdb import DuckDBView
@@ -36,6 +39,7 @@ from pipeline.actions.capabilities import ACTIONS_LACKING, SERVICES_LACKING
 from pipeline.actions.destinations import Destinations
 from pipeline.aws.archive import ObjectArchive
 from pipeline.aws.provision import LANES, MAX_RECEIVES, Resources, provision
+from pipeline.aws.publisher import SnsPublisher
 from pipeline.aws.registry import IotRegistry
 from pipeline.aws.rule_services import AwsServices
 from pipeline.aws.session import AWS_BACKENDS, ClientFactory
@@ -54,6 +58,7 @@ from pipeline.rules.sources import RuleSource
 from pipeline.worker import Worker, queue_depth
 from thingstorm.config import BrokerConfig, Config, ModelConfig
 from thingstorm.runtime.alerting import Base, make_alerts
+from thingstorm.runtime.logs import logged, traced
 
 EVENTS_CAPACITY = 5_000
 """Events wait here for the rules. A reconnect storm of 2,000 devices makes 4,000 events at once."""
@@ -148,6 +153,8 @@ class AnalyticsParts:
     model: VerdictLoop
     alerts: Alerts
     trail: Trail
+    book: QueryBook
+    schedules: Schedules
 
     @property
     def followers(self) -> list[Service]:
@@ -174,7 +181,7 @@ def make_broker(
 
     Raises ConfigError.
     """
-    broker = config.broker
+    broker, messages = config.broker, logged(messages, clock)
     if broker.backend != "amqtt":
         external: type[ExternalBroker] = BROKERS.load(broker.backend)
         return external(
@@ -270,7 +277,7 @@ def make_pipeline(
 
     `broker` gets what rules republish; `enable_url` is where a web service confirms that it wants messages.
     """
-    trail = Trail()
+    trail = traced(Trail())
     delivery = make_delivery(cloud, trail, buffer=buffer)
     routing = make_routing(
         cloud,
@@ -373,7 +380,7 @@ def make_analytics(
         hot_seconds=config.view.hot_seconds,
         keep_seconds=config.pipeline.keep_days * DAY or None,
     )
-    trail = Trail()
+    trail = traced(Trail())
     sync = Sync(changed, view, clock=clock, trail=trail)
     changes = ChangeReader(
         dynamodb=cloud.factory.client("dynamodb"),
@@ -395,9 +402,12 @@ def make_analytics(
         base=base,
         folder=config.alerts.folder or alerts_folder,
     )
-    return AnalyticsParts(
-        view, sync, changes, _model(cloud, view, control, emit, alerts=alerts), alerts, trail
-    )
+    model = _model(cloud, view, control, emit, alerts=alerts)
+    book = QueryBook(view)
+    webhooks = Webhooks(secret=config.api.webhook_secret, hosts=config.api.webhook_hosts)
+    publish = SnsPublisher(sns=cloud.factory.client("sns"), prefix=config.aws.prefix).publish
+    schedules = Schedules(book, clock=clock, publish=publish, webhooks=webhooks)
+    return AnalyticsParts(view, sync, changes, model, alerts, trail, book=book, schedules=schedules)
 
 
 def make_postgres(config: Config, view: DuckDBView, *, host: str, token: str) -> PostgresServer | None:

@@ -29,6 +29,7 @@ from pipeline.aws.shadows import IotDataShadows
 from pipeline.rules.engine import DEFAULT_RULES, Rule, load_rules
 from thingstorm.config import Config
 from thingstorm.runtime.access import Access, access_of
+from thingstorm.runtime.depths import QueueDepths
 from thingstorm.runtime.following import Steps, add_dead_letters, add_trace, from_trail, from_view
 from thingstorm.runtime.health import add_health
 from thingstorm.runtime.heap import giving_back_memory
@@ -173,10 +174,17 @@ def _build(
     def health() -> list[Health]:
         return [service.health() for service in (*emulators, *services)]
 
-    app = create_app(view=analytics.view, devices=broker, desk=analytics.model.desk)
+    app = create_app(
+        view=analytics.view,
+        devices=broker,
+        desk=analytics.model.desk,
+        book=analytics.book,
+        schedules=analytics.schedules,
+    )
     add_model_state(app, analytics.model)
     add_alerts(app, analytics.alerts)
-    add_health(app, health, stage="stack")
+    depths = QueueDepths(cloud)
+    add_health(app, health, stage="stack", depths=lambda: depths)
     add_rules(app, backend=config.aws.backend, destinations=pipeline.routing.destinations)
     trails = [from_trail(pipeline.trail), from_trail(analytics.trail)]
     trace = [*trails, from_view(analytics.view, analytics.model)]
@@ -194,6 +202,7 @@ def _build(
         *pipeline.services,
         analytics.alerts,
         analytics.model,
+        analytics.schedules,
         *beside,
         api,
         *doors,

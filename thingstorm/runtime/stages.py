@@ -43,6 +43,7 @@ from simulator.scenario import Scenario
 from thingstorm import __version__
 from thingstorm.config import Config
 from thingstorm.runtime.access import access_of
+from thingstorm.runtime.depths import QueueDepths
 from thingstorm.runtime.everywhere import Everywhere
 from thingstorm.runtime.following import (
     add_dead_letters,
@@ -52,8 +53,9 @@ from thingstorm.runtime.following import (
     from_trail,
     from_view,
 )
-from thingstorm.runtime.health import add_health
+from thingstorm.runtime.health import Depths, add_health
 from thingstorm.runtime.heap import giving_back_memory
+from thingstorm.runtime.logs import listening, traced
 from thingstorm.runtime.pages import Backstage, MakePage
 from thingstorm.runtime.parts import (
     Cloud,
@@ -93,6 +95,7 @@ class Parts:
 
     services: list[Service]
     app: FastAPI
+    depths: Depths | None = None
 
 
 Open = Callable[[Config, Scenario | None, Tell, MakePage | None], AbstractAsyncContextManager[Parts]]
@@ -106,10 +109,11 @@ class _Front:
     services: list[Service] = field(default_factory=list)
     fault: ThingstormError | None = None
     inner: FastAPI | None = None
+    depths: Depths | None = None
     outer: FastAPI = field(default_factory=lambda: FastAPI(openapi_url=None))
 
     def __post_init__(self) -> None:
-        add_health(self.outer, self.health, stage=self.stage)
+        add_health(self.outer, self.health, stage=self.stage, depths=lambda: self.depths)
 
         @self.outer.api_route("/{path:path}", methods=["GET", "POST"])
         async def not_ready() -> JSONResponse:
@@ -170,6 +174,7 @@ async def _serve_until(
                 supervise(parts.services, drain_seconds=config.drain_seconds),
             ):
                 front.services, front.inner, front.fault = parts.services, parts.app, None
+                front.depths = parts.depths
                 tell(f"{front.stage} {__version__} is up")
                 await stop.wait()
                 tell(f"{front.stage} is draining")
@@ -239,7 +244,7 @@ async def _pipeline(
     remote = _remote_delivery(config) if "router" in parts and "delivery" not in parts else None
     try:
         rules = load_rules(config.pipeline.rules or DEFAULT_RULES)
-        cloud, trail = await _cloud(config), Trail()
+        cloud, trail = await _cloud(config), traced(Trail())
         app = _app("pipeline", config.stages.token)
         add_trail(app, trail)
         services: list[Service] = [*make_workers(cloud, trail)] if "worker" in parts else []
@@ -250,7 +255,7 @@ async def _pipeline(
             services += [delivery, *make_feeds(cloud, delivery)]
         if "router" in parts and archive is not None:
             services += _routing(config, cloud, rules, trail=trail, archive=archive, app=app)
-        yield Parts(services, app)
+        yield Parts(services, app, QueueDepths(cloud) if "worker" in parts else None)
     finally:
         if remote is not None:
             await remote.aclose()
@@ -295,12 +300,14 @@ async def _analytics(
     parts = make_analytics(
         cloud,
         control=control,
-        emit=feed.emit,
+        emit=listening(feed.emit),
         base=lambda: config.stages.analytics,
         alerts_folder=config.stages.data,
     )
     token = _api_token(config)
-    app = create_app(view=parts.view, devices=control, desk=parts.model.desk)
+    app = create_app(
+        view=parts.view, devices=control, desk=parts.model.desk, book=parts.book, schedules=parts.schedules
+    )
     add_model(app, model=parts.model, sync=parts.sync, feed=feed)
     add_alerts(app, parts.alerts)
     others = from_stage(config.stages.pipeline, config.stages.token)
@@ -310,7 +317,7 @@ async def _analytics(
     add_capabilities(app, backend=config.aws.backend)
     postgres = make_postgres(config, parts.view, host=config.stages.host, token=token)
     doors = [postgres] if postgres is not None else []
-    services: list[Service] = [*parts.followers, control, parts.alerts, parts.model, *doors]
+    services: list[Service] = [*parts.followers, control, parts.alerts, parts.model, parts.schedules, *doors]
     if page is None:
         yield Parts(services, app)
         return

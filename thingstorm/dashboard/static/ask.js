@@ -1,5 +1,5 @@
 // Ask: SQL on the live collections, with completion; the answer as a table, a chart and CSV.
-import { html, useEffect, useRef, useState, call, download, Empty, Problem, count, figure, plural } from "./lib.js";
+import { html, useEffect, useRef, useState, call, download, Empty, count, figure, plural } from "./lib.js";
 import { TimeChart } from "./chart.js";
 
 const FIRST = "SELECT device_id, count(*) AS messages, max(received_at) AS last\nFROM telemetry\nWHERE received_at > now() - INTERVAL 60 SECOND\nGROUP BY device_id\nORDER BY messages DESC\nLIMIT 20";

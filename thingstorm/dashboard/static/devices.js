@@ -1,5 +1,5 @@
 // Devices: find one, see how it does against itself and its peers, shut it out and let it back.
-import { html, useEffect, useState, call, part, Shown, Empty, Kind, ago, bytes, clock, count, figure, plural, told, when } from "./lib.js";
+import { html, useEffect, useState, call, part, Shown, Empty, Kind, ago, bytes, count, figure, told, when } from "./lib.js";
 import { refresh, topic, useTopic } from "./feed.js";
 import { Confirm } from "./dialog.js";
 import { TimeChart } from "./chart.js";

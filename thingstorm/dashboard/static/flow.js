@@ -1,5 +1,5 @@
 // Flow: the architecture, with what passes each hop now; and one message followed through it.
-import { html, useEffect, useState, call, part, Shown, Problem, clock, count, figure, plural, span } from "./lib.js";
+import { html, useEffect, useState, call, part, Shown, Problem, clock, count, figure, lasted, plural } from "./lib.js";
 import { useTopic } from "./feed.js";
 
 const W = 156, H = 76;
@@ -41,7 +41,7 @@ function facts(data, from, to, pair, rate) {
   const took = pair === "judge" ? data.verdict_ms : acted ? acted.took : data.took[pair];
   const passes = to === "people" ? plural(acted ? acted.times : 0, "alert") : from === "desk" ? `${count(data.quarantined)} shut out`
     : data.rates[rate] === undefined ? "" : `${figure(data.rates[rate])}/s`;
-  return { passes, took: took === undefined || took === null ? "" : span(took), moving: data.rates[rate] > 0 };
+  return { passes, took: took === undefined || took === null ? "" : lasted(took), moving: data.rates[rate] > 0 };
 }
 
 function Picture({ data }) {
@@ -54,7 +54,7 @@ function Picture({ data }) {
       ${one.took ? html`<text class="took" x=${x} y=${y + (anchor === "middle" ? 36 : 18)} text-anchor=${anchor}>${one.took}</text>` : null}</g>`; })}
     ${BOXES.map(([id, title, what, x, y, counter, unit, waits]) => {
       const depth = waits && data.depths[waits[0]], full = depth && depth.used > 0.5 * depth.capacity, middle = x + W / 2;
-      const total = id === "desk" ? plural((data.acted.quarantine || {}).times || 0, "quarantine") : id === "people" ? "incidents, with a link" : counter && data.counts[counter] !== undefined ? `${count(data.counts[counter])} ${unit}` : "";
+      const total = id === "devices" && data.counts.published === undefined ? `${count(data.counts.accepted)} came in` : id === "desk" ? plural((data.acted.quarantine || {}).times || 0, "quarantine") : id === "people" ? "incidents, with a link" : counter && data.counts[counter] !== undefined ? `${count(data.counts[counter])} ${unit}` : "";
       return html`<g key=${id} class=${`box ${full ? "hot" : ""}`}><rect x=${x} y=${y} width=${W} height=${H} rx="9" />
         <text class="title" x=${middle} y=${y + 21} text-anchor="middle">${title}</text>
         <text class="what" x=${middle} y=${y + 37} text-anchor="middle">${what}</text>
@@ -78,7 +78,7 @@ function Steps({ steps }) {
   return html`<ol class="steps">${steps.map((step, at) => { const since = step.at / 1e6 - first, before = at ? (step.at - steps[at - 1].at) / 1e6 : 0; return html`<li key=${at}>
     <time>${clock(step.at / 1e6)}</time><span class="hop">${HOPS[step.hop] || step.hop}${step.detail ? html` <code title=${step.detail}>${short(step.detail)}</code>` : null}</span>
     <span class="wait-bar" aria-hidden="true"><i ref=${(mark) => { if (mark) { mark.style.left = `${100 * (since - before) / last}%`; mark.style.width = `${Math.max(0.4, 100 * before / last)}%`; } }}></i></span>
-    <b>${at ? `+${span(before)}` : "0 ms"}</b><span class="dim">${span(since)}</span></li>`; })}</ol>`;
+    <b>${at ? `+${lasted(before)}` : "0 ms"}</b><span class="dim">${lasted(since)}</span></li>`; })}</ol>`;
 }
 
 function Trace({ id, recent }) {

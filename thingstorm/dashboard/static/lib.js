@@ -38,6 +38,9 @@ export function span(ms) {
   return s < 86400 ? `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min` : `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
 }
 
+/** How long something took, to the tenth of a second. */
+export const lasted = (ms) => (ms >= 1000 && ms < 10000 ? `${(ms / 1000).toFixed(1)} s` : span(ms));
+
 const pad = (n) => String(n).padStart(2, "0");
 
 export function clock(ms) {

@@ -1,5 +1,5 @@
 // Now: what the fleet sends, how the model sees it, what waits where.
-import { html, useEffect, useMemo, useState, call, Kind, Shown, Empty, bytes, count, figure, plural, span, clock } from "./lib.js";
+import { html, useEffect, useMemo, useState, call, Shown, Empty, count, figure, plural, span, clock } from "./lib.js";
 import { useLive, useTopic } from "./feed.js";
 import { TimeChart } from "./chart.js";
 

@@ -1,5 +1,5 @@
 // Scenarios: choose one, change its variables, play it against this stack, watch the expectations.
-import { html, useEffect, useState, call, person, Shown, Empty, Problem, clock, count, plural, span } from "./lib.js";
+import { html, useEffect, useState, call, person, Empty, Problem, clock, count, plural, span } from "./lib.js";
 import { refresh, useTopic } from "./feed.js";
 
 const KINDS = [["own", "Your own"], ["stories", "Stories"], ["benign", "Benign"], ["hostile", "Attacks"], ["mixed", "Attacks inside benign events"], ["faults", "Faults of the platform"]];

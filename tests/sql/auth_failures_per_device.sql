@@ -1,0 +1,1 @@
+-- run: auth_failures_per_device

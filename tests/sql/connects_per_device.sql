@@ -1,0 +1,1 @@
+-- run: connects_per_device

@@ -1,0 +1,1 @@
+-- run: fleet_overview

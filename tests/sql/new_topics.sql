@@ -1,0 +1,1 @@
+-- run: new_topics seconds=60

@@ -1,0 +1,1 @@
+-- run: payload_size seconds=600

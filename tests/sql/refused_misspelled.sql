@@ -1,0 +1,2 @@
+-- A column that is not there.
+SELECT devise_id FROM telemetry

@@ -1,0 +1,1 @@
+-- run: top_talkers seconds=60 top=2
