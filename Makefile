@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test screenshots compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
+.PHONY: help setup demo up test screenshots stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,12 +26,16 @@ demo: setup ## The story in 90 seconds: baseline, firmware rollout, botnet, verd
 up: setup ## The whole stack until Ctrl-C, with its addresses
 	@$(RUN)/thingstorm up
 
-test: setup ## All tests: unit, integration, acceptance, packaging
+test: setup ## Unit, integration, acceptance and packaging tests; .ci/run lists the longer ones
 	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # the page's tests in Chromium, which draw the pictures of docs/img anew
 screenshots: setup
 	THINGSTORM_SCREENSHOTS=1 $(RUN)/pytest tests/acceptance/test_page.py
+
+# Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
+stages-test: setup
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m stages tests/acceptance
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose

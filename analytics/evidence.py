@@ -6,6 +6,7 @@ a rollout or an outage does are load. Payload size is a soft hint: it turns noth
 itself, it only lowers the count of other signs that is needed.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -66,7 +67,7 @@ def is_strong(features: Mapping[str, float], rules: EvidenceRules, *, excused: b
         and not excused
     )
     # a botnet's own topic at 1/s is 5 events; publishing up as well is more than a forgotten topic
-    topics = features["novel_seconds"] >= 3 and features["novel_events"] >= 4 and _louder(features)
+    topics = features["novel_seconds"] >= 3 and features["novel_events"] >= 4 and _louder(features, rules)
     scan = features["novel_events"] >= 10
     habit = _novelty(features, rules) == "habit"
     guessing = (
@@ -112,8 +113,14 @@ def _rate(window: Window, fleet: Mapping[str, float], rules: EvidenceRules) -> F
     yield _evidence(window, "rate_excess", value="messages", own=own, peers=peers, weight=weight), relative
 
 
-def _louder(features: Mapping[str, float]) -> bool:
-    """Whether its own readings have become twice as many as its peers' rise explains, novel topics left out."""
+def _louder(features: Mapping[str, float], rules: EvidenceRules) -> bool:
+    """Whether its own readings have become twice as many as its peers' rise explains, novel topics left out.
+
+    Readings at random intervals are twice as many in some window of any large company: by chance it must not be.
+    """
+    tenfold = math.log10(max(features["novel_company"], 1.0))
+    if features["reading_excess"] < rules.louder_z + rules.louder_tenfold * tenfold:
+        return False
     own = max(features["expected_own"], 0.5)
     rise = max(features["ratio_peers"], 1.0)
     return features["ratio_own"] - features["novel_messages"] / own >= 2.0 * rise
@@ -126,11 +133,12 @@ def _novelty(features: Mapping[str, float], rules: EvidenceRules) -> str:
     something that happened to the device.
     """
     quiet = features["novel_patterns"] <= 1 and not features["novel_foreign"]
-    if not quiet or _louder(features) or features["size_jump"] >= 1.0 or features["failures"] >= 2:
+    if not quiet or _louder(features, rules) or features["size_jump"] >= 1.0 or features["failures"] >= 2:
         return "odd"
     company, spread = features["novel_company"], features["novel_spread"]
     spreads = spread >= max(rules.cascade_spread, rules.cascade_intervals * features["novel_interval"])
-    if company >= rules.cascade_devices and spreads:
+    few = max(2.0, rules.cascade_share * features["peers"])
+    if company >= min(rules.cascade_devices, few) and spreads:
         return "cascade"
     if features["novel_joined"] < _joining(company, spread, rules):
         return "forming"

@@ -22,6 +22,10 @@ class EvidenceRules:
     """2 (sqrt(2 + 3/8) - sqrt(3/8)) = 1.86: two events in a window, one (1.12) is not enough."""
     slow_z: float = 2.9
     """Four seconds with an event in the last minute: 2 (sqrt(4 + 3/8) - sqrt(3/8)) = 2.96."""
+    louder_z: float = 2.5
+    louder_tenfold: float = 0.5
+    """One window in 160 by chance, and a tenth of that for every ten times as many devices that might be it (3.5: one
+    in 4,000). Readings that double at a rhythm of 1 s stand 8 above what is expected."""
     thrice_z: float = 2.4
     """Three events: 2 (sqrt(3 + 3/8) - sqrt(3/8)) = 2.45."""
     size_z: float = 6.0
@@ -39,6 +43,8 @@ class EvidenceRules:
     frozen_decades: float = 20.0
     """Ten readings in a row that stay the same where hardly one ever did."""
     cascade_devices: int = 4
+    cascade_share: float = 0.4
+    """Four devices, or two fifths of a small group (two of five at least)."""
     cascade_spread: float = 5.0
     cascade_intervals: float = 2.5
     """A cascade spreads: over some seconds, and over more than its devices' own rhythm explains."""

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-FEATURES_VERSION = 3
-"""2: payload shapes, readings, replays, takeovers, largest payloads, changes within a session, visits, half-open."""
+FEATURES_VERSION = 4
+"""2: payload shapes, readings, replays, takeovers, largest payloads, changes within a session, visits, half-open.
+3: values walk farther while all peers read more often. 4: `reading_excess`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,11 @@ DEVICE_FEATURES: tuple[Feature, ...] = (
     Feature("novel_slow_seconds", "s", "seconds with a novel topic in the last 60 s"),
     Feature("novel_interval", "s", "mean time until one of them speaks on it again"),
     Feature("novel_messages", "count", "messages of the window on novel topics"),
+    Feature(
+        "reading_excess",
+        "sd",
+        "the window's other messages beyond `expected`, in the spread of its type's rhythm",
+    ),
     Feature("malformed_events", "count", "messages of the window that no consumer can read"),
     Feature("malformed_seconds", "s", "seconds with such messages in the last 60 s"),
     Feature("replayed_events", "count", "old messages once more in the window"),

@@ -110,7 +110,12 @@ class _Table:
             largest=self._profiles[:, 3],
             messages=columns["messages"],
         )
-        return {**columns, **signals.columns()}
+        found = {**columns, **signals.columns()}
+        return {**found, "reading_excess": self._reading_excess(found)}
+
+    def _reading_excess(self, found: Mapping[str, Array]) -> Array:
+        readings = np.maximum(found["messages"] - found["novel_messages"], 0.0)
+        return (anscombe(readings) - anscombe(found["expected"])) / np.sqrt(self._dispersion())
 
     def _sum(self, name: str, seconds: int) -> Array:
         return np.asarray(self._history.recent(name, seconds).sum(axis=1))

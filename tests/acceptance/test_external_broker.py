@@ -27,6 +27,7 @@ def test_a_scenario_passes_over_mosquitto(tmp_path: Path, monkeypatch: pytest.Mo
     assert result["overall"]["lost"] == result["overall"]["duplicates"] == 0
 
 
+@pytest.mark.stages
 def test_the_stages_read_from_mosquitto_and_only_the_rules_may_use_the_door(tmp_path: Path) -> None:
     with a_mosquitto(tmp_path) as mosquitto:
         url = f"mqtt://127.0.0.1:{mosquitto.port}"

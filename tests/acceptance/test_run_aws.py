@@ -1,4 +1,4 @@
-"""Scenarios over all hops: faster than time, and with faults of the broker, of the AWS services and of their emulator."""
+"""Over all hops: recorded traffic faster than time, and faults of the broker, of the AWS services and of their emulator."""
 
 import json
 from pathlib import Path
@@ -51,16 +51,6 @@ def test_nothing_is_lost_by_faults_of_the_real_services(tmp_path: Path) -> None:
     assert told["accepted"] == told["routed"] == told["stored"] == told["viewed"] > 500
 
 
-def test_the_demo_at_three_times_the_speed_tells_the_same_story(tmp_path: Path) -> None:
-    demo = Path(__file__).parents[2] / "scenarios" / "demo.yaml"
-    done = thingstorm("run", demo, "--speed", "3", "--json", "out.json", cwd=tmp_path)
-    assert done.code == 0, done.out + done.err
-    (result,) = json.loads((tmp_path / "out.json").read_text())
-    assert [one["verdict"] for one in result["phases"]] == ["benign_uptick", "attack"]
-    assert len(result["phases"][1]["quarantined"]) == 8
-    assert result["wall_seconds"] < 65, "at its own speed the story takes longer"
-
-
 def test_recorded_traffic_over_real_hops_is_judged_as_on_the_direct_path(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", [*fleet(devices=6, seconds=40), *flood("press-2", start=26, seconds=10)])
     labels = f"id,start,end,label,devices\nflood,{BEGIN + 26},{BEGIN + 36},attack,press-2\n"
@@ -74,6 +64,7 @@ def test_recorded_traffic_over_real_hops_is_judged_as_on_the_direct_path(tmp_pat
         (result,) = json.loads((tmp_path / "out.json").read_text())
         told.append(result)
     over_hops, direct = told
+    assert over_hops["wall_seconds"] < 35, "at its own speed the recording alone takes 40 s"
     assert (over_hops["path"], direct["path"]) == ("aws", "direct")
     for one in told:
         assert one["ledger"]["accepted"] == one["ledger"]["routed"] == one["ledger"]["viewed"] > 6 * 30

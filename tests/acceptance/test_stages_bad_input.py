@@ -7,6 +7,8 @@ import pytest
 from conftest import thingstorm
 from stage_processes import StageProcesses, stages
 
+pytestmark = pytest.mark.stages
+
 
 def unhealthy(running: StageProcesses, stage: str, *words: str, within: float = 20) -> None:
     """Wait until the stage's health is 503 and says all these words."""

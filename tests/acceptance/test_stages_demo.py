@@ -11,6 +11,8 @@ from conftest import ROOT, THINGSTORM
 from stage_processes import TOKEN, StageProcesses, stages
 from websockets.sync.client import connect
 
+pytestmark = pytest.mark.stages
+
 SHORT = """
 scenario: v1
 name: short

@@ -8,6 +8,8 @@ from acknowledged_load import AcknowledgedLoad
 from stage_crashes import VICTIMS, crash, settled, traces
 from stage_processes import STAGES, stages
 
+pytestmark = pytest.mark.stages
+
 KILLS = 4
 """One of each process; `python benchmarks/crashes.py` kills twenty."""
 

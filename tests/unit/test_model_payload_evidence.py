@@ -87,6 +87,11 @@ def test_a_rebooted_device_with_a_new_topic_and_larger_payloads_is_not_carrying_
     assert not _signs({**CARRIED_OUT, "since_connect": 5.0}).strong
 
 
+SPREADS = {
+    "novel_spread": 8.0, "novel_interval": 1.0, "novel_joined": 25.0, "novel_age": 33.0, "novel_slow_seconds": 9.0,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("novel", "sign"),
     [
@@ -99,7 +104,11 @@ def test_a_rebooted_device_with_a_new_topic_and_larger_payloads_is_not_carrying_
         ({"novel_company": 1.0, "novel_joined": 9.0, "novel_age": 9.0, "novel_slow_seconds": 4.0}, False),
         ({"novel_foreign": 1.0}, True),
         ({"novel_patterns": 3.0}, True),
-        ({"ratio_own": 3.0}, True),
+        ({"ratio_own": 3.0, "reading_excess": 8.0}, True),
+        ({"ratio_own": 3.0, "reading_excess": 2.0}, False),
+        ({**SPREADS, "novel_company": 2.0, "peers": 5.0}, False),
+        ({**SPREADS, "novel_company": 2.0, "peers": 6.0}, True),
+        ({**SPREADS, "novel_company": 3.0, "peers": 300.0}, True),
     ],
     ids=[
         "cascade",
@@ -112,6 +121,10 @@ def test_a_rebooted_device_with_a_new_topic_and_larger_payloads_is_not_carrying_
         "foreign",
         "several",
         "louder",
+        "louder-by-chance",
+        "two-of-five",
+        "two-of-six",
+        "three-of-many",
     ],
 )
 def test_what_a_new_topic_means(novel: dict[str, float], sign: bool) -> None:  # noqa: FBT001 - a parameter of the test
