@@ -1,7 +1,6 @@
 """Brings an answer to where it is wanted: an SNS topic, a webhook. Bounded, tried again, signed."""
 
 import hashlib
-import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from contracts.errors import ConfigError, Terminal, Transient
 from contracts.messages import SECOND, Nanoseconds
 from contracts.ports import Rows
 
+from .alerting.signing import key_of, signed_headers
 from .answers import plain
 
 MAX_BYTES = 240_000
@@ -64,7 +64,8 @@ class Webhooks:
     """Posts to URLs of hosts that the configuration allows, signed with its secret."""
 
     def __init__(self, *, secret: str, hosts: Collection[str]) -> None:
-        self._secret = secret.encode()
+        """Raises ConfigError: a secret that begins like base64 and is none."""
+        self._key = key_of(secret)
         self._hosts = hosts
         self._http: httpx.AsyncClient | None = None
 
@@ -81,7 +82,7 @@ class Webhooks:
                 f"{url!r} is no webhook that may be called",
                 fix=f"give an http(s) URL of {', '.join(sorted(self._hosts))}, or add its host to api.webhook_hosts",
             )
-        if not self._secret:
+        if not self._key:
             raise ConfigError("webhooks are signed, and there is no secret", fix="set api.webhook_secret")
 
     async def push(self, url: str, text: str, *, at: Nanoseconds) -> None:
@@ -106,22 +107,18 @@ class Webhooks:
             raise Terminal(f"{url} answered {status}", fix="see its log")
 
     def _signed(self, text: str, at: Nanoseconds) -> Mapping[str, str]:
-        moment = str(at // SECOND)
+        """Like an alert; the id is that of the text, so a push that is tried again keeps it."""
+        body = text.encode()
+        told = f"query-{hashlib.sha256(body).hexdigest()[:32]}"
         return {
             "Content-Type": "application/json",
-            "X-Thingstorm-Timestamp": moment,
-            "X-Thingstorm-Signature": f"sha256={signature(self._secret, moment, text)}",
+            **signed_headers(body, alert_id=told, at_seconds=at // SECOND, key=self._key),
         }
 
     async def close(self) -> None:
         if self._http is not None:
             await self._http.aclose()
             self._http = None
-
-
-def signature(secret: bytes, moment: str, text: str) -> str:
-    """HMAC-SHA256 over `MOMENT.BODY`, hexadecimal: an old message cannot be sent again as a new one."""
-    return hmac.new(secret, f"{moment}.{text}".encode(), hashlib.sha256).hexdigest()
 
 
 def same(before: Rows | None, now: Rows) -> bool:

@@ -161,7 +161,7 @@ class EmbeddedBroker:
             "failed" if fault else self._state,
             fault or f"{self.host}:{self.port}, {gateway.connections} connections",
             self._last_progress,
-            (self._messages.gauge(), self._events.gauge(), self._services.gauge()),
+            (self._messages.gauge(), self._events.gauge(), self._services.gauge(), gateway.fanout.gauge()),
             counters,
             measures=gateway_measures(
                 quarantined=len(gateway.quarantined()), connections=gateway.connections

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from contracts.errors import BackendError
 from contracts.messages import Message, Nanoseconds
+from contracts.ports import Gauge
 
 from .codes import DisconnectReason
 from .limits import UNLIMITED, Limits
@@ -103,6 +104,7 @@ class Fanout:
         self._counters = counters
         self._accept = accept
         self._inbox: list[_Entry] = []
+        self._highest = 0
         self._held: dict[Publisher, None] = {}
         self.fault = ""
         self.serve: Callable[[Message], None] = lambda _message: None
@@ -116,6 +118,10 @@ class Fanout:
     @property
     def waiting(self) -> int:
         return len(self._inbox)
+
+    def gauge(self) -> Gauge:
+        """The inbox. It may exceed its bound by one turn while the rules have no room: then nothing more is read."""
+        return Gauge("inbox", len(self._inbox), MAX_INBOX, self._highest)
 
     def put(
         self, publisher: Publisher | None, packet_id: int, message: Message, route: Route, now: Nanoseconds
@@ -134,6 +140,7 @@ class Fanout:
         inbox = self._inbox
         if not inbox:
             return
+        self._highest = max(self._highest, len(inbox))
         try:
             taken = self._accept([entry.message for entry in inbox])
         except BackendError as error:

@@ -159,6 +159,8 @@ class DuckDBView:
         given = dict(parameters or {})
         with anyio.CancelScope(shield=True):
             verdict = await to_thread.run_sync(judge, sql, given, limiter=self._judging)
+        if verdict.writes:
+            raise ConfigError(f"{verdict.writes} writes, and only reading is allowed", fix="leave it out")
         if verdict.calm:
             return await self.query(sql, given)
         async with self._confining:

@@ -46,6 +46,9 @@ _CALM_FUNCTIONS = frozenset(
     coalesce ifnull nullif isnan isfinite isinf if error typeof struct_extract array_extract list_extract
     """.split()  # noqa: SIM905 - 170 words
 )
+_WRITING = frozenset(("write_log",))
+"""Of a SELECT, to the engine's own log. A statement too long to be looked at finds the log of its own process only."""
+
 _CALM_EXPRESSIONS = frozenset(
     """
     COLUMN_REF CONSTANT FUNCTION OPERATOR COMPARISON CONJUNCTION CAST CASE STAR SUBQUERY PARAMETER WINDOW BETWEEN
@@ -61,10 +64,11 @@ _EXPLAIN = re.compile(r"^\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether a statement may run beside the writer; `why` not."""
+    """Whether a statement may run beside the writer; `why` not. One with a function that `writes` may run nowhere."""
 
     calm: bool
     why: str = ""
+    writes: str = ""
 
 
 def judge(sql: str, parameters: Mapping[str, Json]) -> Judgement:
@@ -75,9 +79,11 @@ def judge(sql: str, parameters: Mapping[str, Json]) -> Judgement:
     try:
         parsed = _parse(_EXPLAIN.sub("", sql))
         why = next(_wild(parsed), "")
+        named = (str(node.get("function_name", "")).lower() for node in _dicts(parsed))
+        writes = next((one for one in named if one in _WRITING), "")
     except (RecursionError, duckdb.Error):
         return Judgement(calm=False, why="nesting")
-    return Judgement(calm=not why, why=why)
+    return Judgement(calm=not why, why=why, writes=writes)
 
 
 @cache

@@ -1,5 +1,6 @@
 """The API of a whole stack: what its OpenAPI lets pass makes nothing answer 500, and scheduled queries push."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -89,10 +90,9 @@ def _pushes(api: httpx.Client, hook: Receiver, sqs: Any, queue: str) -> None:
     plan = {"every_seconds": 1, "sns_topic": "answers", "webhook": hook.url, "parameters": {"least": 0}}
     assert api.put("/queries/counted/schedule", json=plan).status_code == 200
     headers, body = until(lambda: hook.got)[0]
-    signed = hmac.new(
-        SECRET.encode(), f"{headers['X-Thingstorm-Timestamp']}.".encode() + body, hashlib.sha256
-    ).hexdigest()
-    assert headers["X-Thingstorm-Signature"] == f"sha256={signed}"
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
     told = json.loads(body)
     assert (told["query"], told["version"], told["columns"], told["cut"]) == (
         "counted",

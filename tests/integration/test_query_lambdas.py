@@ -9,7 +9,7 @@ from test_view_queries import an_api
 from view_changes import telemetry
 
 from analytics.lambdas import COLLECTION, QueryBook, Schedule, parameter
-from analytics.pushing import MAX_BYTES, Webhooks, message, same, signature, tried
+from analytics.pushing import MAX_BYTES, Webhooks, message, same, tried
 from analytics.schedules import Schedules
 from analytics.view.duckdb import DuckDBView
 from contracts.clock import SystemClock
@@ -169,4 +169,3 @@ def test_a_message_says_what_was_left_out() -> None:
     assert '"cut": false' in message("q", 1, 0, Rows(("text",), (("x",),)))
     assert same(rows, Rows(rows.columns, rows.rows, 5.0))
     assert not same(None, rows)
-    assert len(signature(b"s", "1", "text")) == 64

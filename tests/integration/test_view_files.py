@@ -37,6 +37,7 @@ for first in range(start, 10**9, 20):
 """
 
 
+@pytest.mark.timeout(60 + 15 * KILLS)
 async def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Path) -> None:
     path = tmp_path / "view.db"
     chance = random.Random(4)

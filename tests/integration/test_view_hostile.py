@@ -82,7 +82,8 @@ async def _answered(view: DuckDBView, statement: str) -> bool:
 
 def _at_once(statement: str) -> bool:
     """Whether it is refused without a process of its own: those that need one take a second each."""
-    return ALL or judge(statement, {}).calm or not statement.startswith(("SELECT", "EXPLAIN"))
+    told = judge(statement, {})
+    return ALL or told.calm or bool(told.writes) or not statement.startswith(("SELECT", "EXPLAIN"))
 
 
 async def test_what_the_process_answers_is_what_the_view_would() -> None:
