@@ -94,6 +94,9 @@ def _load(facts: "Facts") -> str:
     parts = [f"the fleet sends {facts.fleet['uptick']:.1f} times its usual traffic{since}"]
     if facts.fleet["churn"] > 0:
         parts.append(f"{facts.fleet['churn']:.0%} of it dropped or reconnected")
+    if facts.fleet["uptick"] < 1.0 and not rising:
+        # what went up are the connections, not the messages
+        parts.reverse()
     if facts.watched:
         parts.append(f"{_who(facts.watched)} louder or larger than peers")
     return ", ".join(parts)
