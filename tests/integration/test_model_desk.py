@@ -218,8 +218,9 @@ async def test_announcements_are_made_listed_withdrawn_and_kept() -> None:
         await desk.post(f"/announcements/{made['announcement_id']}/withdraw", by="ann")
         (row,) = (await desk.view.query("SELECT who, devices, ends_at FROM announcements")).dicts()
         assert (row["who"], row["devices"]) == ("ann", names)
-        for wrong in ({"seconds": 60}, {"devices": ["a"], "seconds": 0}, {"devices": ["a"], "seconds": 9e9}):
+        for wrong in ({"seconds": 60}, {"devices": ["a"], "seconds": 0}):
             await desk.post("/announcements", 400, what="x", **wrong)
+        await desk.post("/announcements", 422, what="x", devices=["a"], seconds=9e9)
         await desk.post(
             "/announcements", 400, what="x", devices=["a"], seconds=60, topics=["dt/other/secret"]
         )
