@@ -35,7 +35,7 @@ resource "aws_iam_role_policy" "write" {
 resource "aws_iot_topic_rule" "hot" {
   name        = "hot_lamps"
   enabled     = true
-  sql         = "SELECT temp_c, clientid() AS device_id, round(temp_c * 9 / 5 + 32) AS temp_f FROM 'dt/lamp/+/telemetry' WHERE temp_c > 80"
+  sql         = "SELECT temp_c, clientid() AS device_id, round(temp_c * 1.8 + 32) AS temp_f FROM 'dt/lamp/+/telemetry' WHERE temp_c > 80"
   sql_version = "2016-03-23"
 
   sqs {

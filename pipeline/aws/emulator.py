@@ -122,6 +122,7 @@ class Emulator:
             "STATE_DIR": f"{self._folder.name}/state",
             "S3_PERSIST": "1",
             "S3_DATA_DIR": f"{self._folder.name}/s3",
+            "TMPDIR": self._folder.name,  # what it leaves there (its pid file, unpacked functions) goes with the rest
         }
         command = Path(sys.executable).with_name("ministack")
         if not command.is_file():

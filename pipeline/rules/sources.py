@@ -42,6 +42,8 @@ class RuleSource:
         file_rules: from `load_rules`.
         iot: a boto3 client of the control plane, or None for file rules only.
         check: called with each rule of the control plane; raises ConfigError if its actions cannot be built.
+        prefix: of the template's resources. Its rules say what the file's of the same name say (`thingstorm_telemetry`):
+            only one of the two may run, or each message would be routed twice.
         interval: seconds between polls. A change is to take effect within 2 s: four polls, for one that fails.
         services: what functions ask; what it could not answer is shown.
         limiter: threads for the client's calls.
@@ -58,6 +60,7 @@ class RuleSource:
         iot: "IoTClient | None" = None,
         check: Callable[[Rule], object] | None = None,
         services: Unanswered | None = None,
+        prefix: str = "",
         interval: float = 0.5,
         limiter: CapacityLimiter | None = None,
         clock: Clock | None = None,
@@ -67,6 +70,7 @@ class RuleSource:
         self._iot = iot
         self._check = check
         self._services = services
+        self._prefix = f"{prefix.replace('-', '_')}_" if prefix else ""
         self._interval = interval
         self._limiter = limiter or CapacityLimiter(1)
         self._clock = clock or SystemClock()
@@ -97,7 +101,7 @@ class RuleSource:
     def health(self) -> Health:
         notes = [self._unreachable] if self._unreachable else []
         notes += [f"rule '{name}': {flaw}" for name, flaw in sorted(self._wrong.items())]
-        hidden = sorted(self._file_rules.keys() & self._seen.keys())
+        hidden = sorted(filter(self._is_hidden, self._seen))
         notes += [f"rule '{name}' of the control plane is hidden by the file's" for name in hidden]
         unanswered = 0
         if self._services is not None and (unanswered := self._services.failures):
@@ -189,8 +193,11 @@ class RuleSource:
         if self._rules.pop(name, None) is not None:
             self._changed = True
 
+    def _is_hidden(self, name: str) -> bool:
+        return name in self._file_rules or name.removeprefix(self._prefix) in self._file_rules
+
     def _swap(self) -> None:
-        others = [rule for name, rule in sorted(self._rules.items()) if name not in self._file_rules]
+        others = [rule for name, rule in sorted(self._rules.items()) if not self._is_hidden(name)]
         self._changed = False
         self._engine.replace([*self._file_rules.values(), *others])
         self._counters["swaps"] += 1

@@ -1,5 +1,6 @@
 """What the documents say is true: commands run, files exist, the map of the house is the house."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ PAGES = [
     ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+ROOMS = ("contracts", "simulator", "broker", "pipeline", "analytics", "thingstorm")
 RUN_ELSEWHERE = (
     "thingstorm up",
     "thingstorm run",
@@ -102,6 +104,30 @@ def test_the_rooms_of_the_architecture_page_exist() -> None:
         "wheel"
     ]["packages"]
     assert set(rooms) == {*packages, "scenarios"}
+
+
+def test_the_architecture_page_has_two_pages_and_the_floors_that_are_enforced() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert len(text.split()) <= 1_200
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (one["layers"] for one in contracts if one["type"] == "layers")
+    drawn = re.findall(r"^(?:roof|stages|ground) +([a-z]+(?: \| [a-z]+)*)\b", text, re.MULTILINE)
+    assert drawn == layers
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/internals.md"])
+def test_the_modules_that_the_maps_name_exist(page: str) -> None:
+    ours = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / page).read_text())
+    assert named
+    assert not [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in ours)]
+
+
+def test_every_package_says_what_lives_there() -> None:
+    for room in ROOMS:
+        for file in (ROOT / room).rglob("__init__.py"):
+            told = ast.get_docstring(ast.parse(file.read_text())) or ""
+            assert len(told.split()) >= 10, file
 
 
 def test_the_start_order_of_the_architecture_page_is_that_of_the_stack(

@@ -1,6 +1,7 @@
 """The emulator as a child process: it starts, dies with a word, and leaves nothing."""
 
 import socket
+from pathlib import Path
 
 import anyio
 import httpx
@@ -32,7 +33,7 @@ async def killed(beside: set[psutil.Process]) -> None:
         await anyio.sleep_forever()
 
 
-async def test_it_answers_and_leaves_no_process_and_no_port() -> None:
+async def test_it_answers_and_leaves_no_process_no_port_and_no_file() -> None:
     emulator, beside = Emulator(), ministacks()
     async with supervise([emulator], drain_seconds=5):
         (process,) = ministacks() - beside
@@ -42,9 +43,12 @@ async def test_it_answers_and_leaves_no_process_and_no_port() -> None:
             c.laddr.ip == "127.0.0.1" for c in process.net_connections() if c.status == psutil.CONN_LISTEN
         )
         assert str(process.pid) in emulator.health().detail
+        folder, port = Path(emulator._folder.name), emulator.endpoint.rpartition(":")[2]
+        assert (folder / f"ministack-{port}.pid").is_file()
     assert not process.is_running()
+    assert not folder.exists()
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", int(emulator.endpoint.rpartition(":")[2]))) != 0
+        assert probe.connect_ex(("127.0.0.1", int(port))) != 0
 
 
 async def test_a_kill_is_reported_by_name_at_once() -> None:

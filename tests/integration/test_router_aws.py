@@ -226,7 +226,10 @@ async def test_rules_of_the_control_plane_come_change_and_go(aws: Aws, unique: s
     actions = Actions(ActionContext(sns=aws.sns, topics={"telemetry": aws.arn}))
     mine, wrong, hidden = f"mine_{unique}", f"wrong_{unique}", f"hidden_{unique}"
     file_rule = Rule(name=hidden, sql="SELECT * FROM 'file/#'")
-    source = RuleSource(engine, file_rules=[file_rule], iot=aws.iot, check=actions.prepare, interval=0.05)
+    source = RuleSource(
+        engine, file_rules=[file_rule], iot=aws.iot, check=actions.prepare, prefix="my-stack", interval=0.05
+    )
+    deployed = f"my_stack_{hidden}"  # the template's own of the same name
 
     def payload(sql: str, target: str = "telemetry") -> dict[str, Any]:
         return {
@@ -241,11 +244,14 @@ async def test_rules_of_the_control_plane_come_change_and_go(aws: Aws, unique: s
 
     aws.iot.create_topic_rule(ruleName=mine, topicRulePayload=payload("SELECT a FROM 'x/#'"))
     aws.iot.create_topic_rule(ruleName=hidden, topicRulePayload=payload("SELECT b FROM 'x/#'"))
+    aws.iot.create_topic_rule(ruleName=deployed, topicRulePayload=payload("SELECT * FROM 'file/#'"))
     async with anyio.create_task_group() as group:
         await group.start(lambda task_status: source.run(task_status=task_status))
         assert sql(mine) == "SELECT a FROM 'x/#'"  # ready means: the first poll is over
         assert sql(hidden) == "SELECT * FROM 'file/#'"
-        assert hidden in source.health().detail
+        assert f"'{hidden}'" in source.health().detail
+        assert f"'{deployed}'" in source.health().detail
+        assert engine.rule(deployed) is None
         swaps = source.health().counters["swaps"]
         polls = source.health().counters["polls"]
         await until(lambda: source.health().counters["polls"] > polls + 3)
@@ -259,7 +265,7 @@ async def test_rules_of_the_control_plane_come_change_and_go(aws: Aws, unique: s
         aws.iot.replace_topic_rule(ruleName=mine, topicRulePayload=payload("SELECT c FROM 'x/#'", "nowhere"))
         await until(lambda: "nowhere" in source.health().detail)
         assert engine.rule(mine) is None
-        for name in (mine, wrong, hidden):
+        for name in (mine, wrong, hidden, deployed):
             aws.iot.delete_topic_rule(ruleName=name)
         await until(lambda: source.health().detail == "")
         assert [rule.name for rule in engine.rules] == [hidden]

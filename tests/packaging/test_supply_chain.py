@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -22,6 +23,15 @@ def test_every_dependency_stands_in_the_table_with_a_licence_that_may_be_shipped
     if sys.version_info[:2] != (3, 11):  # the table is that of 3.11: other versions need other packages
         flaws = [flaw for flaw in flaws if "not as docs/licences.md" not in flaw and "fix:" not in flaw]
     assert not flaws
+
+
+def test_every_action_of_the_workflows_is_pinned_to_a_commit_and_says_which_version_that_is() -> None:
+    files = [*(ROOT / ".github/workflows").glob("*.yml"), ROOT / "action.yml"]
+    used = [line for file in files for line in file.read_text().splitlines() if "uses:" in line]
+    assert len(used) > 10
+    assert not [
+        line for line in used if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)
+    ]
 
 
 @pytest.mark.parametrize(

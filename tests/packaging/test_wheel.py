@@ -17,10 +17,10 @@ PACKAGES = {"contracts", "thingstorm", "simulator", "broker", "pipeline", "analy
 pytestmark = pytest.mark.timeout(240)
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, **more: str) -> str:
     environment = {
         key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
-    }
+    } | more
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -43,13 +43,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel; its dependencies are those of the environment that runs the tests."""
-    home = tmp_path_factory.mktemp("installed")
+    """An environment with the wheel."""
+    home = empty(tmp_path_factory.mktemp("installed"))
+    install(wheel, home)
+    return home
+
+
+def empty(home: Path) -> Path:
+    """An environment without the wheel, whose dependencies are those of the environment that runs the tests."""
     venv.create(home, with_pip=True)
-    run(home / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=home)
     (site,) = home.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return home
+
+
+def install(wheel: Path, home: Path) -> None:
+    run(home / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=home)
+
+
+def files(*folders: Path) -> set[Path]:
+    """What is in the folders; compiled modules come and go with those that they are of."""
+    return {file for folder in folders for file in folder.rglob("*") if "__pycache__" not in file.parts}
 
 
 def test_the_same_source_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -98,6 +112,45 @@ def test_the_installed_demo_scenario_is_found_and_valid(installed: Path) -> None
     assert told.split() == [
         str(next(installed.glob("lib/python*/site-packages")) / "thingstorm/scenarios/demo.yaml"),
         "demo",
+    ]
+
+
+@pytest.mark.install
+def test_the_demo_runs_from_the_root_folder_and_uninstalling_leaves_nothing(
+    wheel: Path, tmp_path: Path
+) -> None:
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    environment = empty(tmp_path / "environment")
+    (environment / "bin/ministack").symlink_to(Path(sys.executable).with_name("ministack"))
+    before, root = files(tmp_path), set(Path("/").iterdir())
+    install(wheel, environment)
+    told = run(
+        environment / "bin/thingstorm", "demo", cwd=Path("/"), HOME=str(home), TMPDIR=str(temporary),
+        XDG_STATE_HOME="", XDG_CACHE_HOME="", XDG_CONFIG_HOME="",
+    )  # fmt: skip
+    assert "passed" in told
+    assert "lost 0, duplicates 0, dead letters 0" in told
+    assert files(home, temporary) == {temporary / "thingstorm-demo.html"}, "only the report that it names"
+    run(environment / "bin/python", "-m", "pip", "uninstall", "--quiet", "--yes", "thingstorm", cwd=tmp_path)
+    assert files(tmp_path) - before == {temporary / "thingstorm-demo.html"}
+    assert before <= files(tmp_path)
+    assert set(Path("/").iterdir()) == root
+
+
+def test_the_installed_library_is_played_by_name(installed: Path) -> None:
+    code = (
+        "from pathlib import Path; from thingstorm.cli.play import scenario_files;"
+        "names = 'demo', 'mixed/botnet-inside-rollout', 'base', 'nowhere.yaml';"
+        "print(*scenario_files([Path(name) for name in names]))"
+    )
+    told = run(installed / "bin/python", "-c", code, cwd=Path("/"))
+    library = next(installed.glob("lib/python*/site-packages")) / "thingstorm/scenarios"
+    assert told.split() == [
+        str(library / "demo.yaml"),
+        str(library / "mixed/botnet-inside-rollout.yaml"),
+        "nowhere.yaml",
     ]
 
 

@@ -5,6 +5,8 @@ The check list that every detector passes is in tests/contract/test_detectors.py
 
 import gc
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -190,6 +192,17 @@ def test_a_type_that_differs_has_a_model_of_its_own_and_a_common_threshold() -> 
     assert made.clean is not None
     again.refit(CleanRows.of_records(made.clean.records()))
     assert again.score(calm + wild) == made.score(calm + wild)
+
+
+def test_the_detector_of_the_guide_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs/writing-a-backend.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+    made = names["LengthDetector"]()
+    made.learn(_clean())
+    loud, louder = made.score([_quiet(rate_excess=20.0), _quiet(rate_excess=20.0, novel=9.0)])
+    assert made.threshold < loud < louder
+    assert np.mean(np.array(made.score(_clean(seed=3))) > made.threshold) <= 0.03
 
 
 def test_types_alike_or_too_small_share_one_model() -> None:

@@ -71,7 +71,9 @@ def demo(
 
 
 def run(
-    files: Annotated[list[Path], typer.Argument(help="Scenario files, or folders of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Scenario files, folders of them, or names of thingstorm's own.")
+    ],
     path: Annotated[Literal["aws", "direct"] | None, typer.Option(help="All hops, or none of AWS.")] = None,
     clock: Annotated[
         Literal["wall", "virtual"] | None, typer.Option(help="Real time, or as fast as it goes.")
@@ -103,6 +105,8 @@ def run(
     thingstorm run scenarios/ --path direct --junit out.xml --html out.html
 
     thingstorm run scenarios/demo.yaml --path aws --speed 2 --seed 11
+
+    thingstorm run mixed/botnet-inside-rollout
     """
     from simulator.scenario import load_all
 
@@ -157,10 +161,13 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def scenario_files(given: Sequence[Path]) -> list[Path]:
-    """The scenario files; in folders those that say what they are, so that bases and lists are left out."""
+    """The scenario files; in folders those that say what they are, so that bases and lists are left out.
+
+    What is not there may be a file or folder of the library, with or without its ending: `mixed/botnet-inside-rollout`.
+    """
     found = [
         file
-        for path in given
+        for path in map(_here_or_shipped, given)
         for file in (filter(_is_scenario, sorted(path.rglob("*.yaml"))) if path.is_dir() else [path])
     ]
     if not found:
@@ -168,6 +175,15 @@ def scenario_files(given: Sequence[Path]) -> list[Path]:
             f"no scenario in {', '.join(map(str, given))}", fix="name a .yaml file or a folder with some"
         )
     return found
+
+
+def _here_or_shipped(path: Path) -> Path:
+    from thingstorm.runtime.scenarios import library
+
+    if path.exists():
+        return path
+    ours = (library() / path, library() / f"{path}.yaml")
+    return next((file for file in ours if file.exists()), path)
 
 
 def _is_scenario(file: Path) -> bool:

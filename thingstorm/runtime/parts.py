@@ -316,6 +316,7 @@ def make_routing(
         iot=iot.client("iot") if iot else None,
         check=actions.prepare,
         services=services,
+        prefix=cloud.config.aws.prefix,
         clock=cloud.clock,
     )
     gates = _gates(cloud)
