@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import anyio
 
@@ -262,6 +262,3 @@ def _checked(name: str, kind: str) -> str:
             f"{name!r} cannot be the name of a {kind}", fix="use a-z, 0-9 and _, a letter first"
         )
     return name
-
-
-WHENS: tuple[str, ...] = get_args(When)

@@ -63,15 +63,6 @@ class RuleMatch:
     result: Json
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One body on its way to one action; `attempt` counts from 1."""
-
-    action: str
-    body: bytes
-    attempt: int = 1
-
-
 ChangeKind: TypeAlias = Literal["INSERT", "MODIFY", "REMOVE"]
 
 

@@ -179,14 +179,6 @@ def _kept(sql: str) -> Iterator[str]:
             yield piece[0]
 
 
-def outside_strings(sql: str, change: "re.Pattern[str]", to: str) -> str:
-    """Replace a pattern where it is no part of a string or a comment."""
-    return "".join(
-        piece[0] if piece[0].startswith(("'", "--", "/*")) else change.sub(to, piece[0])
-        for piece in _PIECE.finditer(sql)
-    )
-
-
 def told(error: ThingstormError) -> Told:
     """Our error as theirs."""
     what = str(error)

@@ -11,9 +11,6 @@ from typing import Final
 
 from contracts.errors import ConfigError
 
-HANDLER: Final = "pipeline.ingest.handler"
-"""What Lambda calls: module and function in the zip."""
-
 _ROOT: Final = Path(__file__).parents[2]
 _OURS: Final = ("contracts", "pipeline")
 _ON_LAMBDA: Final = frozenset({"boto3", "botocore"})

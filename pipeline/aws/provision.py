@@ -24,7 +24,6 @@ MAX_RECEIVES: Final = 5
 VISIBILITY_SECONDS: Final = 30
 """What the template says, of the second unless another is given; a test holds them together."""
 
-STREAM: Final = "archive"
 
 MADE: Final = (
     "AWS::SNS::Topic",

@@ -108,8 +108,6 @@ COMPRESSIONS: Final[Mapping[str, Compression]] = {
 }
 """The formats of `CompressionFormat`. ZSTD is ours: Amazon Data Firehose does not have it."""
 
-NOT_ON_AWS: Final = frozenset({"ZSTD"})
-
 
 def unpack(key: str, body: bytes) -> bytes:
     """The records of an object as they were before compression, by the last extension of its key.

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ..aws.session import translated
 from .records import PROCESSING_FAILED, Failure, Record
+from .settings import Settings
 
 Function = Callable[[dict[str, Any]], Any]
 """A Lambda function as far as it is called: the event in, its answer out. Raises whatever the function raises."""
@@ -107,6 +108,18 @@ def lambda_function(client: Any, arn: str) -> Function:
         return json.loads(body)
 
     return call
+
+
+def transform_of(settings: Settings, client: Callable[[], Any]) -> Transform | None:
+    """What the settings' Lambda processor asks for; None without one. `client` gives a boto3 client of Lambda."""
+    if not settings.transform_arn:
+        return None
+    return Transform(
+        lambda_function(client(), settings.transform_arn),
+        arn=settings.transform_arn,
+        retries=settings.transform_retries,
+        batch_bytes=settings.transform_bytes,
+    )
 
 
 def _batches(records: Sequence[Record], limit: int) -> Iterator[list[Record]]:

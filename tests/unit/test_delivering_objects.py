@@ -1,12 +1,15 @@
 """From records to objects: taken apart, transformed, partitioned, converted, or to the error prefix with the reason."""
 
 import base64
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,7 @@ from pipeline.delivering.objects import Object, make_objects, read_object
 from pipeline.delivering.parquet import Converter, arrow_type, read_rows
 from pipeline.delivering.records import Record
 from pipeline.delivering.settings import Settings, settings_from
-from pipeline.delivering.transform import Transform
+from pipeline.delivering.transform import Transform, transform_of
 
 AT = 1_773_029_106 * SECOND
 """2026-03-09 04:05:06 UTC."""
@@ -224,6 +227,32 @@ def test_an_answer_of_the_wrong_shape_loses_nothing(answer: Any) -> None:
     (bad,) = objects(settings_from({}), b"a", transform=Transform(lambda _event: answer))
     assert bad.failed
     assert base64.b64decode(told(bad)[0]["rawData"]) == b"a"
+
+
+def test_the_settings_name_the_function_and_how_it_is_called() -> None:
+    """A boto3 client whose calls are answered here, in the place of the network."""
+    client = boto3.client(
+        "lambda", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    failing: list[str] = []
+
+    def answer(params: Mapping[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
+        assert "function%3Aupper" in params["url_path"] or "function:upper" in params["url_path"]
+        body = json.dumps(function(json.loads(params["body"]))).encode()
+        more = {"FunctionError": failing.pop()} if failing else {}
+        return SimpleNamespace(status_code=200), {"Payload": io.BytesIO(body), **more}
+
+    client.meta.events.register("before-call.lambda.Invoke", answer)
+    arn = "arn:aws:lambda:us-east-1:000000000000:function:upper"
+    asked = processors(Lambda={"LambdaArn": arn, "NumberOfRetries": "1", "BufferSizeInMBs": "0.5"})
+    settings = settings_from({"ProcessingConfiguration": asked})
+    made = transform_of(settings, lambda: client)
+    assert made is not None
+    assert (made.arn, made.retries, made.batch_bytes) == (arn, 1, 512 * 1024)
+    failing.append("Unhandled")
+    (good,) = objects(settings, b"one", transform=made)
+    assert (good.body, failing) == (b"ONE", []), "the first call failed, the second did not"
+    assert transform_of(settings_from({}), lambda: client) is None
 
 
 def test_a_transform_gets_batches_of_its_size() -> None:

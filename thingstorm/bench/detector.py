@@ -3,10 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 
-from contracts.errors import UnknownName
-
 from .loads import load
-from .result import OURS, BenchResult
+from .result import OURS, BenchResult, check_cases
 from .subjects import missing
 
 PACKAGES = ("thingstorm", "numpy", "pyod", "scikit-learn", "river", "pysad")
@@ -27,9 +25,7 @@ Tell = Callable[[str], None]
 
 def run(*, peers: bool, quick: bool, only: Sequence[str], tell: Tell) -> BenchResult:
     """Measure. Raises UnknownName, BackendError."""
-    for name in only:
-        if name not in DEVICES:
-            raise UnknownName("case of bench detector", name, list(DEVICES))
+    check_cases("detector", only, known=DEVICES)
     result = BenchResult("detector")
     began = time.monotonic()
     subjects = {OURS: "knn", **OTHERS}

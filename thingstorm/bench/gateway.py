@@ -8,11 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from contracts.errors import UnknownName
-
 from .gateway_tls import make_tls_files
 from .loads import load
-from .result import OURS, BenchResult
+from .result import OURS, BenchResult, check_cases
 from .subjects import can_pin, missing, running
 
 PEERS = ("amqtt", "mosquitto")
@@ -83,10 +81,7 @@ UNITS = {
 
 def run(*, peers: bool, quick: bool, only: Sequence[str], tell: Tell) -> BenchResult:
     """Measure every case with every subject. Raises UnknownName, BackendError."""
-    known = [case.name for case in CASES]
-    for name in only:
-        if name not in known:
-            raise UnknownName("case of bench gateway", name, known)
+    check_cases("gateway", only, known=[case.name for case in CASES])
     chosen = [case for case in CASES if not only or case.name in only]
     result = BenchResult("gateway", missing=[one for one in PEERS if peers and missing(one)])
     if not can_pin():

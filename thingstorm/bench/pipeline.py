@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from contracts.errors import UnknownName
-
 from .loads import load
-from .result import OURS, BenchResult
+from .result import OURS, BenchResult, check_cases
 
 CEILING = "ceiling"
 PEERS = ("ceiling-signed", "ceiling-loopback")
@@ -45,9 +43,7 @@ Tell = Callable[[str], None]
 
 def run(*, peers: bool, quick: bool, only: Sequence[str], tell: Tell) -> BenchResult:
     """Measure. Raises UnknownName, BackendError."""
-    for name in only:
-        if name not in CASES:
-            raise UnknownName("case of bench pipeline", name, list(CASES))
+    check_cases("pipeline", only, known=CASES)
     result = BenchResult("pipeline")
     began = time.monotonic()
     rate = AIM

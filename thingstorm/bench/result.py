@@ -4,10 +4,12 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from contracts.errors import UnknownName
 
 OURS = "thingstorm"
 
@@ -28,6 +30,13 @@ COMPARED = frozenset(
     }
 )
 """Metrics whose ratios say something; the others are there to judge the run by."""
+
+
+def check_cases(bench: str, asked: Sequence[str], *, known: Collection[str]) -> None:
+    """Raises UnknownName for a case that the bench does not have."""
+    for name in asked:
+        if name not in known:
+            raise UnknownName(f"case of bench {bench}", name, known)
 
 
 @dataclass(frozen=True, slots=True)

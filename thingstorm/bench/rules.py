@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from contracts.errors import UnknownName
 from contracts.messages import Message
 from pipeline.rules.engine import Engine, Rule
 
-from .result import OURS, BenchResult
+from .result import OURS, BenchResult, check_cases
 from .subjects import missing
 
 PACKAGES = ("thingstorm", "ministack")
@@ -34,9 +33,7 @@ Subject = Callable[[Message], object]
 
 def run(*, peers: bool, quick: bool, only: Sequence[str], tell: Tell) -> BenchResult:
     """Measure. Raises UnknownName."""
-    for name in only:
-        if name not in CASES:
-            raise UnknownName("case of bench rules", name, list(CASES))
+    check_cases("rules", only, known=CASES)
     result = BenchResult("rules")
     began = time.monotonic()
     messages = _messages(QUICK_MESSAGES if quick else MESSAGES)

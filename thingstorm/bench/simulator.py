@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.errors import UnknownName
-
 from .loads import allow_many_files, load
-from .result import OURS, BenchResult
+from .result import OURS, BenchResult, check_cases
 from .subjects import can_pin, missing, running
 
 RAW = "thingstorm-raw"
@@ -69,10 +67,7 @@ UNITS = {
 
 def run(*, peers: bool, quick: bool, only: Sequence[str], tell: Tell) -> BenchResult:
     """Measure every case with every subject. Raises UnknownName, BackendError."""
-    known = [case.name for case in CASES]
-    for name in only:
-        if name not in known:
-            raise UnknownName("case of bench simulator", name, known)
+    check_cases("simulator", only, known=[case.name for case in CASES])
     allow_many_files()
     result = BenchResult("simulator", missing=[one for one in PEERS if peers and missing(one)])
     broker = "thingstorm" if missing("mosquitto") else "mosquitto"

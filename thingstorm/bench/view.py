@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.errors import UnknownName
-
 from .loads import load
-from .result import OURS, BenchResult
+from .result import OURS, BenchResult, check_cases
 
 PACKAGES = ("thingstorm", "duckdb", "pyarrow", "chdb")
 PEERS = ("sqlite", "chdb")
@@ -61,10 +59,7 @@ UNITS = {"documents_per_s": "1/s", "mb_per_s": "MB/s", "rss_mb": "MB", "load_s":
 
 def run(*, peers: bool, quick: bool, only: Sequence[str], tell: Tell) -> BenchResult:
     """Measure every case with every subject. Raises UnknownName, BackendError."""
-    known = [case.name for case in CASES]
-    for name in only:
-        if name not in known:
-            raise UnknownName("case of bench view", name, known)
+    check_cases("view", only, known=[case.name for case in CASES])
     absent = [one for one in PEERS if peers and one == "chdb" and importlib.util.find_spec(one) is None]
     result = BenchResult("view", missing=absent, notes=[ROCKSET])
     began = time.monotonic()

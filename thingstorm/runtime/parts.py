@@ -48,6 +48,7 @@ from pipeline.changes import ChangeReader
 from pipeline.dead_letters import DeadLetterQueue
 from pipeline.delivering.settings import settings_from
 from pipeline.delivering.subscription import handler_into, subscribe
+from pipeline.delivering.transform import transform_of
 from pipeline.delivery import DeliveryStream
 from pipeline.gate import QueueGate
 from pipeline.ingest import make_handler, why_failed
@@ -433,6 +434,7 @@ def make_delivery(cloud: Cloud, trail: Trail, *, buffer: Path | None) -> Deliver
         bucket=resources.bucket,
         clock=cloud.clock,
         settings=settings,
+        transform=transform_of(settings, lambda: cloud.factory.client("lambda")),
         journal=Journal(buffer) if buffer else None,
         trail=trail,
     )
