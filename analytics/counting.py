@@ -63,6 +63,7 @@ def _median_of_others(values: Array) -> Array:
 
 
 def per_group(values: Array, groups: Sequence[Lines], statistic: Callable[[Array], float]) -> Array:
+    """For each line the statistic of its group; 0 for lines in none."""
     result = np.zeros_like(values)
     for group in groups:
         if len(group):
@@ -71,6 +72,7 @@ def per_group(values: Array, groups: Sequence[Lines], statistic: Callable[[Array
 
 
 def median(values: Array) -> float:
+    """The median of the values that are there; NaN if none is."""
     seen = values[~np.isnan(values)]
     return float(np.median(seen)) if len(seen) else float("nan")
 
@@ -81,18 +83,22 @@ def trimmed_mean(values: Array) -> float:
 
 
 def beyond(count: Array, expected: Array | float = 0.0) -> Array:
+    """How many standard deviations of counting noise lie between a count and what was expected."""
     return anscombe(count) - anscombe(np.asarray(expected, dtype=np.float64))
 
 
 def count_z(count: float, expected: float) -> float:
+    """`beyond`, of one count."""
     return float(beyond(np.array(count), expected))
 
 
 def mean_of(values: Flags, keep: Flags) -> float:
+    """The share of the kept lines that are flagged; 0 if none is kept."""
     return float(np.mean(values, where=keep)) if keep.any() else 0.0
 
 
 def gini(count: Array) -> float:
+    """How unevenly a count is spread over devices: 0 if all have the same, near 1 if one has everything."""
     total = float(count.sum())
     if total <= 0:
         return 0.0
@@ -101,6 +107,7 @@ def gini(count: Array) -> float:
 
 
 def entropy(count: Array) -> float:
+    """How evenly a count is spread, from 0 to 1, as the Shannon entropy over its largest; 1 where there is nothing to spread."""
     total = float(count.sum())
     if total <= 0 or len(count) < 2:
         return 1.0

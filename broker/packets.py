@@ -37,6 +37,8 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
+    """A CONNECT of either version: who asks to come in, with which session, keep-alive and will."""
+
     level: int
     client_id: str
     clean_start: bool
@@ -49,6 +51,8 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
+    """A PUBLISH, in or out; `packet_id` is 0 at QoS 0."""
+
     topic: str
     payload: bytes
     qos: int
@@ -80,6 +84,8 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
+    """A SUBSCRIBE; `identifier` is its MQTT 5 subscription identifier, 0 without one."""
+
     packet_id: int
     filters: tuple[Filter, ...]
     identifier: int = 0
@@ -87,17 +93,21 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
+    """An UNSUBSCRIBE and its filters."""
+
     packet_id: int
     filters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PingReq:
-    pass
+    """A PINGREQ, which says nothing but that the client lives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
+    """A DISCONNECT; in MQTT 5 with a reason code, and perhaps seconds that the session shall last from now on."""
+
     code: int = 0
     session_expiry: int | None = None
 
@@ -267,16 +277,14 @@ def acknowledgement(kind: int, packet_id: int, *, level: int = V3, code: int = 0
     return struct.pack(">BBH", header, 2, packet_id)
 
 
-def puback(packet_id: int) -> bytes:
-    return acknowledgement(PUBACK, packet_id)
-
-
 def suback(packet_id: int, codes: tuple[int, ...], *, level: int = V3) -> bytes:
+    """The SUBACK with a code for each filter, in the SUBSCRIBE's order."""
     none = b"\0" if level == V5 else b""
     return _packet(SUBACK, struct.pack(">H", packet_id) + none + bytes(codes))
 
 
 def unsuback(packet_id: int, codes: tuple[int, ...] = (), *, level: int = V3) -> bytes:
+    """The UNSUBACK; MQTT 3.1.1 has no codes in it."""
     told = b"\0" + bytes(codes) if level == V5 else b""
     return _packet(UNSUBACK, struct.pack(">H", packet_id) + told)
 

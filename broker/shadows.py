@@ -42,6 +42,7 @@ class ShadowRequest:
 
 
 def shadow_prefix(thing: str, name: str) -> str:
+    """What the topics of a shadow begin with; an empty `name` is the classic shadow."""
     named = f"/name/{name}" if name else ""
     return f"$aws/things/{thing}/shadow{named}"
 
@@ -168,16 +169,19 @@ def told_of_change(
 
 
 def told_of_get(request: ShadowRequest, body: Document, document: Document) -> Published:
+    """The answer to a get: the whole document."""
     return f"{request.prefix}/accepted", _with_token(got(document), body)
 
 
 def told_of_delete(request: ShadowRequest, body: Document, *, version: int, now: Nanoseconds) -> Published:
+    """The answer to a delete: the version that was deleted, and when, in seconds."""
     return f"{request.prefix}/accepted", _with_token({"version": version, "timestamp": now // SECOND}, body)
 
 
 def told_of_refusal(
     request: ShadowRequest, body: Document, error: ShadowError, now: Nanoseconds
 ) -> Published:
+    """The answer to a request that failed: code and message, as AWS has them."""
     told = {"code": error.code, "message": error.message, "timestamp": now // SECOND}
     return f"{request.prefix}/rejected", _with_token(told, body)
 

@@ -100,4 +100,5 @@ def data(value: bytes) -> bytes:
 
 
 def text(value: str) -> bytes:
+    """A string of MQTT: two bytes of length, then UTF-8."""
     return data(value.encode("utf-8", "surrogatepass"))

@@ -69,6 +69,7 @@ def done(incident: Incident) -> dict[str, int]:
 
 
 def iso(moment: Nanoseconds) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(moment / SECOND, tz=UTC).isoformat(timespec="milliseconds")
 
 

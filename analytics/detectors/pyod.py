@@ -120,20 +120,25 @@ def knn() -> PyodDetector:
 
 
 def pca() -> PyodDetector:
+    """Distance along the components that clean windows vary least in."""
     return PyodDetector("PCA")
 
 
 def ecod() -> PyodDetector:
+    """Rarity in the tails of each feature, summed. Saturates."""
     return PyodDetector("ECOD")
 
 
 def copod() -> PyodDetector:
+    """The same over the empirical copula. Saturates."""
     return PyodDetector("COPOD")
 
 
 def hbos() -> PyodDetector:
+    """Rarity in a histogram of each feature. Saturates."""
     return PyodDetector("HBOS")
 
 
 def iforest() -> PyodDetector:
+    """How few random cuts set a window apart. Saturates."""
     return PyodDetector("IForest")

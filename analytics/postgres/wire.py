@@ -93,6 +93,7 @@ EMPTY, SUSPENDED = message(b"I"), message(b"s")
 
 
 def parameter(name: str, value: str) -> bytes:
+    """ParameterStatus: the value of one setting."""
     return message(b"S", _text(name) + _text(value))
 
 
@@ -107,10 +108,12 @@ def ready(state: str) -> bytes:
 
 
 def done(tag: str) -> bytes:
+    """CommandComplete, with what was done and to how many rows."""
     return message(b"C", _text(tag))
 
 
 def failed(told: Told, *, severity: str = "ERROR") -> bytes:
+    """ErrorResponse: SQLSTATE, what happened, and the mend as its hint."""
     fields = {"S": severity, "V": severity, "C": told.code, "M": told.what, "H": told.fix}
     return message(b"E", b"".join(k.encode() + _text(v) for k, v in fields.items() if v) + b"\0")
 
@@ -121,6 +124,7 @@ def newest_version(unknown: Sequence[str]) -> bytes:
 
 
 def parameters(oids: Sequence[int]) -> bytes:
+    """ParameterDescription: the type of each parameter of a prepared statement, by its OID."""
     return message(b"t", struct.pack(f"!h{len(oids)}I", len(oids), *oids))
 
 

@@ -51,6 +51,7 @@ class Explanation:
 
 
 def shown(value: Value) -> str:
+    """A value as people read it: JSON, the bytes of a payload, or the word Undefined."""
     if value is UNDEFINED:
         return "Undefined"
     return repr(value) if type(value) is bytes else to_json(value)

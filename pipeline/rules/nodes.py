@@ -17,6 +17,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
+    """A number, a text, TRUE, FALSE or NULL."""
+
     value: Value
 
 
@@ -50,6 +52,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Call:
+    """`name(arguments)`."""
+
     name: str
     arguments: "tuple[Expr, ...]"
     at: Position
@@ -57,6 +61,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
+    """`CAST(operand AS type)`."""
+
     operand: "Expr"
     type_name: str
     at: Position
@@ -72,11 +78,15 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Negative:
+    """`-operand`."""
+
     operand: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
+    """`left operator right`, one of = <> < <= > >=."""
+
     operator: str
     left: "Expr"
     right: "Expr"
@@ -84,35 +94,47 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class In:
+    """`left IN right`, where right is an array."""
+
     left: "Expr"
     right: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
 class Logic:
+    """Operands joined by AND, or by OR; flat, as a chain is."""
+
     operator: OneOf["AND", "OR"]
     operands: "tuple[Expr, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """`NOT operand`."""
+
     operand: "Expr"
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayLiteral:
+    """`[items]`, since version 2016-03-23."""
+
     items: "tuple[Expr, ...]"
     at: Position
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectLiteral:
+    """`{name: expression}`, since version 2016-03-23, in the order written."""
+
     pairs: "tuple[tuple[str, Expr], ...]"
     at: Position
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    """`CASE subject WHEN ... THEN ... ELSE ... END`; without an ELSE what fits no branch is Undefined."""
+
     subject: "Expr"
     branches: "tuple[tuple[Expr, Expr], ...]"
     otherwise: "Expr | None"

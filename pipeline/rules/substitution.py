@@ -39,6 +39,7 @@ class Template:
 
 
 def is_template(text: str) -> bool:
+    """Whether there is anything to substitute in it."""
     return _OPEN in text
 
 

@@ -57,6 +57,7 @@ _NUMERIC: Final = re.compile(r"-?\d{1,9999}(?:\.\d{1,9999})?(?:[eE]-?\d{1,9})?",
 
 
 def is_number(value: Value) -> bool:
+    """Whether it is an Int or a Decimal. A Boolean, which Python takes for a number, is none."""
     kind = type(value)
     return kind is int or kind is float or kind is Decimal
 
@@ -101,6 +102,7 @@ def to_int(value: Value) -> int | Undefined:
 
 
 def to_boolean(value: Value) -> bool | Undefined:
+    """The standard conversion to Boolean: `true` and `false` as text, in any case, and nothing else."""
     if value is True or value is False:
         flag: bool = value
         return flag

@@ -130,6 +130,20 @@ def test_every_package_says_what_lives_there() -> None:
             assert len(told.split()) >= 10, file
 
 
+def test_every_public_function_and_class_says_what_it_is() -> None:
+    bare = [
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for room in ROOMS
+        for file in sorted((ROOT / room).rglob("*.py"))
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and node.name != "register"  # of each file of the command line: it registers the file's commands
+        and ast.get_docstring(node) is None
+    ]
+    assert not bare
+
+
 def test_the_start_order_of_the_architecture_page_is_that_of_the_stack(
     shared_up: Running, tmp_path: Path
 ) -> None:

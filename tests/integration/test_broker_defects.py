@@ -190,7 +190,7 @@ async def test_8_300_messages_of_one_publisher_keep_their_order() -> None:
             found = await listener.next()
             assert found is not None
             got.append(int(found.payload))
-            await listener.send(packets.puback(found.packet_id))
+            await listener.send(packets.acknowledgement(packets.PUBACK, found.packet_id))
         assert got == list(range(1, 301))
 
 

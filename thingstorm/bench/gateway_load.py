@@ -45,6 +45,7 @@ ATTACK_STARTS = 0.3
 
 
 def topic_of(number: int) -> bytes:
+    """Where the publisher of that number publishes."""
     return b"dt/bench/dev%05d/telemetry" % number
 
 
@@ -59,12 +60,14 @@ def frame_parts(number: int, qos: int) -> tuple[bytes, bytes]:
 
 
 def connect_packet(client_id: str) -> bytes:
+    """A CONNECT of MQTT 3.1.1 with a clean session and ten minutes of keep-alive."""
     name = client_id.encode()
     body = b"\x00\x04MQTT\x04\x02" + struct.pack(">H", 600) + struct.pack(">H", len(name)) + name
     return bytes((0x10, len(body))) + body
 
 
 def subscribe_packet(filters: list[bytes], qos: int) -> bytes:
+    """A SUBSCRIBE to all of the filters; of 128 to 16,383 bytes."""
     body = b"\x00\x01" + b"".join(struct.pack(">H", len(one)) + one + bytes((qos,)) for one in filters)
     length = len(body)
     return bytes((0x82, length & 0x7F | 0x80, length >> 7)) + body
@@ -114,6 +117,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_kb(pid: int) -> float:
+    """Resident memory of a process, in KB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 

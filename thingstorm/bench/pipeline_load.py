@@ -104,10 +104,12 @@ async def _put(
 
 
 def stored(pipeline: PipelineParts) -> int:
+    """Messages that the handler has put into the table."""
     return pipeline.workers[0].health().counters["deleted"]
 
 
 def viewed(analytics: AnalyticsParts) -> int:
+    """Rows of telemetry that the view has taken."""
     return analytics.sync.health().counters.get("telemetry_changes", 0)
 
 

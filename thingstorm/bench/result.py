@@ -124,4 +124,5 @@ def _shown(row: Row | None) -> str:
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write the result, for machines."""
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
