@@ -1,6 +1,7 @@
 """What the gateway must not forget over a restart: who is in quarantine, created devices, retained messages."""
 
 import sqlite3
+import weakref
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -20,6 +21,7 @@ class Store:
             self._database = sqlite3.connect(
                 path or ":memory:", isolation_level=None, check_same_thread=False
             )
+            weakref.finalize(self, self._database.close)  # one in memory has nobody who would close it
             for statement in (
                 "PRAGMA journal_mode = WAL",
                 "PRAGMA synchronous = NORMAL",

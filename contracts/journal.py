@@ -6,6 +6,7 @@ one thread own a journal. An append of one entry costs some 20 microseconds.
 """
 
 import sqlite3
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            weakref.finalize(self, self._database.close)  # Python 3.13 warns of one that is left open
             for statement in (
                 "PRAGMA journal_mode = WAL",
                 "PRAGMA synchronous = NORMAL",
