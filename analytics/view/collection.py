@@ -7,7 +7,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import NoneType
 from typing import Any, TypeAlias
 
 import orjson
@@ -19,6 +20,8 @@ Fit: TypeAlias = Callable[[Json], Any]
 """Makes the column's value of an attribute. Raises ValueError or TypeError if it does not fit."""
 
 BIGINT_MAX = 2**63 - 1
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - DuckDB's TIMESTAMP has no zone
 
 _PLAIN = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 """Only JSON's own kinds; all else goes by `str`, as with `json`."""
@@ -53,8 +56,8 @@ def _boolean(value: Json) -> bool:
 def _moment(value: Json) -> datetime:
     """Milliseconds since the epoch to a naive UTC timestamp."""
     try:
-        return datetime.fromtimestamp(_integer(value) / 1000, tz=UTC).replace(tzinfo=None)
-    except (OverflowError, OSError) as error:
+        return _EPOCH + timedelta(milliseconds=_integer(value))
+    except OverflowError as error:
         raise ValueError("no moment") from error
 
 
@@ -142,7 +145,8 @@ class Collection:
         return [
             (
                 f"CREATE TABLE IF NOT EXISTS {self.name} "
-                f"(_id VARCHAR PRIMARY KEY, {columns}, extra JSON, _seq HUGEINT, _ingest_time TIMESTAMP)"
+                f"(_id VARCHAR PRIMARY KEY, {columns}, extra JSON USING COMPRESSION zstd, "
+                f"_seq HUGEINT, _ingest_time TIMESTAMP)"
             ),
             *(
                 f'ALTER TABLE {self.name} ADD COLUMN IF NOT EXISTS "{name}" {kind.sql}'
@@ -181,10 +185,10 @@ class Collection:
         self, items: Mapping[str, Mapping[str, Json]], *, sequences: Sequence[int], at: datetime
     ) -> dict[str, list[Any]]:
         """The values of items (by row id) column by column; what fits no column is kept in `extra`."""
-        typed = {"_id", *self.columns}
-        extras = [
-            {name: value for name, value in item.items() if name not in typed} for item in items.values()
-        ]
+        extras = [dict(item) for item in items.values()]
+        for name in ("_id", *self.columns):
+            for extra in extras:
+                extra.pop(name, None)
         made: dict[str, list[Any]] = {
             name: _fitted(name, kind.fit, items.values(), extras, default=self.defaults.get(name))
             for name, kind in self.columns.items()
@@ -235,9 +239,14 @@ def _fitted(
     *,
     default: Json,
 ) -> list[Any]:
+    found = [item.get(name) for item in items]
+    if fit is _text and set(map(type, found)) <= {
+        str,
+        NoneType,
+    }:  # most columns are text, and most values fit
+        return found if default is None else [default if value is None else value for value in found]
     values = []
-    for item, extra in zip(items, extras, strict=True):
-        value = item.get(name)
+    for value, extra in zip(found, extras, strict=True):
         try:
             values.append(default if value is None else fit(value))
         except (ValueError, TypeError, OverflowError):

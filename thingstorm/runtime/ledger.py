@@ -14,21 +14,26 @@ Quiet = Callable[[], Awaitable[str]]
 """Looks at one hop: the empty string when nothing is under way there, else what still is."""
 
 
-async def settle(hops: list[Quiet], *, within: float) -> None:
+async def settle(hops: list[Quiet], *, within: float, longest: float | None = None) -> None:
     """Return when every hop was quiet in the same round, twice running. Raises NotReady naming the hop that was not.
 
-    Twice, because a message may slip from a hop not yet looked at into one already seen quiet.
+    Twice, because a message may slip from a hop not yet looked at into one already seen quiet. `within` seconds are
+    for all; with `longest` they are for each step of what still moves, and that is for all: a backlog that is worked
+    off takes as long as it takes, one that stands still is told soon.
     """
-    quiet_rounds, busy = 0, "nothing was looked at"
-    with anyio.move_on_after(within):
+    quiet_rounds, busy, began = 0, "nothing was looked at", anyio.current_time()
+    with anyio.move_on_after(within) as scope:
         while quiet_rounds < 2:
             states = [state for hop in hops if (state := await hop())]
             quiet_rounds = 0 if states else quiet_rounds + 1
-            busy = "; ".join(states) or busy
+            before, busy = busy, "; ".join(states) or busy
+            if longest is not None and busy != before:
+                scope.deadline = min(anyio.current_time() + within, began + longest)
             await anyio.sleep(POLL_SECONDS if states else POLL_SECONDS / 4)
         return
+    waited = anyio.current_time() - began
     raise NotReady(
-        f"the path did not become quiet within {within:.0f} s: {busy}",
+        f"the path did not become quiet within {waited:.0f} s: {busy}",
         fix="the machine may be too slow for this rate; send less, or give it longer",
     )
 

@@ -29,7 +29,10 @@ from thingstorm.runtime.supervisor import supervise
 from thingstorm.runtime.target import LocalTarget, Target, Told
 
 SETTLE_SECONDS = 60.0
-"""After the last message: the path moves some 500 messages a second on two cores, so this clears 30,000."""
+"""After the last message, for a hop that stands still: a handler's longest retry on the way is half of it."""
+
+LONGEST_SETTLE_SECONDS = 300.0
+"""For a backlog that is worked off: at some 500 messages a second on two cores it clears 150,000."""
 
 JUDGE_SECONDS = 5.0
 """The last window closes a second after the last message and is judged some 0.5 s later."""
@@ -100,7 +103,11 @@ async def play(
             ended_at = clock.now()
             await _judged(stack, ended_at)
             await stack.flush()
-            await settle(quiet(stack, before), within=_settle_seconds(story, visibility_seconds))
+            await settle(
+                quiet(stack, before),
+                within=_settle_seconds(story, visibility_seconds),
+                longest=LONGEST_SETTLE_SECONDS,
+            )
             await stack.flush()
         record = await _record(stack, simulator, story, before, ended_at)
         if with_messages:
