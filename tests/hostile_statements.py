@@ -153,3 +153,16 @@ BOMBS = (
     *(_doubled(levels) for levels in (20, 30, 60)),
 )
 """Each is for the process of its own: run beside the writer it could take everything."""
+
+ENDURED = frozenset(
+    {
+        "EXPLAIN SELECT len(range(500000000))",
+        _doubled(20),
+        *(
+            f"SELECT length({padded}){source}"
+            for padded in ("printf('%500000000d', 1)", "format('{:500000000d}', 1)")
+            for source in ("", " FROM telemetry")
+        ),
+    }
+)
+"""Bombs that a fast machine answers within the limits of the process: a plan of which nothing runs, 8 MB of text, 500 MB."""

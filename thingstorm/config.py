@@ -84,7 +84,7 @@ class PipelineConfig(_Section):
     batch_size: Count = 50  # BatchSize
     batch_window: Annotated[float, Field(ge=0)] = 0.0  # MaximumBatchingWindowInSeconds
     visibility_seconds: Count = 30  # VisibilityTimeout: a message that the handler left comes again
-    keep_days: Annotated[float, Field(ge=0)] = 0.0  # of messages and metrics in tables and view; 0: for ever
+    keep_days: Annotated[float, Field(ge=0)] = 0.0  # of messages, metrics and verdicts; 0: for ever
     archive_bytes: Count = 5 * 1024 * 1024
     archive_seconds: Seconds = 60.0
     archive_topics: tuple[str, ...] = ()  # SNS topics that the delivery stream is subscribed to

@@ -32,8 +32,11 @@ def _collection(
 
 _COUNTS = [field.name for field in fields(CloudMetric) if field.name.startswith(("num_", "message_"))]
 
-GROWING = frozenset({"telemetry", "device_metrics"})
-"""A row for every message, or for every second of a device: what `pipeline.keep_days` bounds."""
+GROWING = frozenset({"telemetry", "device_metrics", "verdicts"})
+"""A row for every message, every second of a device, or every second judged: what `pipeline.keep_days` bounds.
+
+Incidents, and what people and the model did about them, are the record that is asked for long after: they stay.
+"""
 
 COLLECTIONS: dict[str, Collection] = {
     collection.name: collection
@@ -106,6 +109,7 @@ COLLECTIONS: dict[str, Collection] = {
                 "evidence": JSON,
                 "summary": VARCHAR,
             },
+            event_time="decided_at",
         ),
         _collection(
             "incidents",

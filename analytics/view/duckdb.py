@@ -55,7 +55,8 @@ class DuckDBView:
     A file can be open in one process only: others ask through the HTTP API. Without `with_rollups` the tables'
     collections have none: for a run in virtual time, which nobody asks, and where a second of ours is minutes of theirs.
     With an archive there is a view of that name over its objects; and with `hot_seconds` telemetry that is older leaves
-    the file, and statements that name it read it from there. Messages and metrics leave after `keep_seconds`.
+    the file, and statements that name it read it from there. Messages, metrics and verdicts leave after
+    `keep_seconds`.
     """
 
     name = "view"

@@ -31,7 +31,8 @@ BOOKS = (
     """CREATE TABLE IF NOT EXISTS _checkpoints
        (collection VARCHAR, shard VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, shard))""",
     """CREATE TABLE IF NOT EXISTS _tombstones
-       (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))""",
+       (collection VARCHAR, _id VARCHAR, sequence HUGEINT, buried_at TIMESTAMP, PRIMARY KEY (collection, _id))""",
+    "ALTER TABLE _tombstones ADD COLUMN IF NOT EXISTS buried_at TIMESTAMP",  # a file of an earlier version has none
     "CREATE TABLE IF NOT EXISTS _collections (name VARCHAR PRIMARY KEY, definition JSON, created_at TIMESTAMP)",
     "CREATE TABLE IF NOT EXISTS _divided (collection VARCHAR PRIMARY KEY, before TIMESTAMP)",
     "CREATE TABLE IF NOT EXISTS _rolled (collection VARCHAR PRIMARY KEY, upto TIMESTAMP)",
@@ -41,7 +42,7 @@ BOOKS = (
        (collection VARCHAR, field VARCHAR, type VARCHAR, seen BIGINT, share DOUBLE, decided_at TIMESTAMP,
         PRIMARY KEY (collection, field))""",
 )
-"""Positions in the streams, sequences of removed keys, collections that somebody made, the moment before which a
+"""Positions in the streams, sequences of removed keys and when they were removed, collections that somebody made, the moment before which a
 collection's rows are in the archive, the ingest time up to which rollups are counted, what fields were seen with which kinds of values, and which of them became columns."""
 
 BOOK_NAMES = ("_checkpoints", "_tombstones", "_collections", "_divided", "_fields", "_decisions")

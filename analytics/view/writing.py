@@ -109,7 +109,7 @@ class Writer:
         self._decided(self._counted)
 
     def retain(self, now: datetime) -> int:
-        """Drop rows older than their collection keeps them, with their buckets, and sort long search tails."""
+        """Drop rows and tombstones older than their collection keeps them, with buckets, and sort long search tails."""
         gone = 0
         for collection in self._catalogue.known.values():
             if collection.retention_seconds is not None:
@@ -118,13 +118,20 @@ class Writer:
         return gone
 
     def _forget(self, collection: Collection, before: datetime) -> int:
-        """Buckets go whole: the one that the moment cuts keeps its rows until all of it is old."""
+        """Buckets go whole: the one that the moment cuts keeps its rows until all of it is old.
+
+        A removed row was there before it was removed, so one that is replayed over a tombstone as old as that is older
+        still, and leaves with the next round. A tombstone of an earlier version, without its moment, stays.
+        """
         before = before.replace(second=0, microsecond=0)
         with transaction(self._connection):
             row = self._connection.execute(
                 f"DELETE FROM {collection.name} WHERE {collection.event_time} < ?",  # noqa: S608 - the names are ours
                 [before],
             ).fetchone()
+            self._connection.execute(
+                "DELETE FROM _tombstones WHERE collection = ? AND buried_at < ?", [collection.name, before]
+            )
             rollups.forget(self._connection, collection, before)
             if self._tiers is not None and self._tiers.divided and collection.name == TIERED:
                 self._tiers.divide(self._connection, before)
@@ -166,8 +173,8 @@ class Writer:
         if found.removals:
             self._buried.add(collection.name)
             self._connection.execute(
-                "INSERT INTO _tombstones SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])::HUGEINT",
-                [collection.name, list(found.removals), [str(one) for one in found.removals.values()]],
+                "INSERT INTO _tombstones SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[])::HUGEINT, ?",
+                [collection.name, list(found.removals), [str(one) for one in found.removals.values()], at],
             )
         items = {identity: change.new or {} for identity, change in found.upserts.items()}
         searching.add(self._connection, collection, items, at)

@@ -305,11 +305,11 @@ def test_everything_is_reached_by_keyboard_alone(desk: Watched) -> None:
     page.reload()
     expect(page.locator("main .view")).to_be_visible()
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the view"
+    expect(page.get_by_role("link", name="Skip to the view")).to_be_focused()
     for _ in range(2):
         page.keyboard.press("Tab")
     for name in VIEWS[:2]:
-        assert page.evaluate("document.activeElement.hash") == f"#/{name}"
+        expect(page.locator(":focus")).to_have_attribute("href", f"#/{name}")
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Devices")
@@ -318,14 +318,14 @@ def test_everything_is_reached_by_keyboard_alone(desk: Watched) -> None:
     page.get_by_role("button", name="Quarantine …").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_be_visible()
-    assert page.evaluate("document.activeElement.tagName") == "INPUT"
+    expect(page.locator("dialog input:focus")).to_have_count(1)
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
-    assert page.evaluate("document.activeElement.textContent") == "Quarantine …"
+    expect(page.get_by_role("button", name="Quarantine …")).to_be_focused()
     page = desk.show("ask")
     editor_of(page).focus()
     page.keyboard.press("Tab")  # the editor is no trap
-    assert page.evaluate("document.activeElement.textContent") == "Run"
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_focused()
 
 
 def test_the_incident_turns_up_within_five_seconds_of_its_verdict(

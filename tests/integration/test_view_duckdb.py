@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import duckdb
 import pytest
 from view_changes import device, telemetry
 
@@ -82,6 +83,59 @@ async def test_a_removal_at_the_end_of_an_items_time_is_the_retentions_and_leave
         assert await view.apply([replace(old, sequence=8000), replace(young, sequence=8000)]) == 1, (
             "one tombstone"
         )
+
+
+async def test_verdicts_leave_as_messages_do_and_incidents_stay() -> None:
+    now = int(time.time() * 1000)
+    view = DuckDBView(None, keep_seconds=3600)
+    async with supervise([view], drain_seconds=10):
+        await view.apply(
+            [
+                Change("INSERT", table, {key: str(n)}, {key: str(n), moment: at}, None, n, "m")
+                for table, key, moment in (
+                    ("verdicts", "verdict_id", "decided_at"),
+                    ("incidents", "incident_id", "opened_at"),
+                )
+                for n, at in ((1, now - 7_200_000), (2, now))
+            ]
+        )
+        assert await view.retain() == 1
+        assert await rows(view, "SELECT verdict_id FROM verdicts") == [("2",)]
+        assert await rows(view, "SELECT count(*) FROM incidents") == [(2,)]
+
+
+def test_a_tombstone_leaves_after_as_long_as_a_row_and_those_of_kept_collections_stay() -> None:
+    view = DuckDBView(None, keep_seconds=3600)
+    view.open()
+    writer = view._writer
+    assert writer is not None
+    received_at = int(time.time() * 1000)
+    row = telemetry(1, received_at=received_at)
+    gone = replace(row, kind="REMOVE", new=None, old=row.new, sequence=9000)
+    writer.apply([gone, device("d", 9, kind="REMOVE")])
+    now = datetime.now(tz=UTC).replace(tzinfo=None)
+    writer.retain(now)
+    assert writer.apply([replace(row, sequence=8000)]) == 0, "its tombstone is young"
+    later = now + timedelta(seconds=3600 + 61)
+    writer.retain(later)
+    assert writer.apply([replace(row, sequence=8000), device("d", 8)]) == 1, "the device's tombstone stays"
+    assert writer.retain(later) == 1, "what is replayed over it is older still"
+    view.close()
+
+
+def test_a_file_of_before_tombstones_had_a_moment_is_opened(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "view.db")) as old:
+        old.execute(
+            "CREATE TABLE _tombstones (collection VARCHAR, _id VARCHAR, sequence HUGEINT, PRIMARY KEY (collection, _id))"
+        )
+        old.execute("INSERT INTO _tombstones VALUES ('telemetry', 'x', 7)")
+    view = DuckDBView(tmp_path / "view.db", keep_seconds=3600)
+    view.open()
+    assert view._writer is not None
+    view._writer.retain(datetime.now(tz=UTC).replace(tzinfo=None))
+    assert view._connection is not None
+    assert view._connection.execute("SELECT * FROM _tombstones").fetchall() == [("telemetry", "x", 7, None)]
+    view.close()
 
 
 @contextmanager

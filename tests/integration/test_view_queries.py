@@ -1,17 +1,24 @@
 """Every named query on known rows, and the HTTP API, on the real DuckDB."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
 from test_view_duckdb import a_view
 from view_changes import device, telemetry
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from analytics.api import create_app
+from analytics.api_alerts import add_alerts
+from analytics.api_model import add_model
 from analytics.api_server import ApiServer
 from analytics.query_catalog import catalog, run_named
 from analytics.reachable import check_open
@@ -22,8 +29,12 @@ from contracts.errors import BackendError, ConfigError, UnknownName
 from contracts.messages import Change, Json
 from contracts.ports import Health
 from contracts.streams import BatchStream
+from thingstorm.config import Config
+from thingstorm.dashboard.page import make_page
 from thingstorm.runtime.access import Access, AccessRules
+from thingstorm.runtime.following import add_trace
 from thingstorm.runtime.health import add_health
+from thingstorm.runtime.pages import Backstage
 from thingstorm.runtime.supervisor import supervise
 
 pytestmark = pytest.mark.anyio
@@ -255,20 +266,54 @@ async def test_requests_under_way_do_not_hold_up_the_stop() -> None:
     assert not ended, "the query was over before the stop: it held up nothing"
 
 
+WEBSOCKET = "WEBSOCKET"
+
+
+def _requests(route: BaseRoute) -> Iterator[tuple[str, str]]:
+    """A request of each method of a route; of a folder, one for each of its files."""
+    match route:
+        case Mount(path=path, app=StaticFiles(directory=folder)):
+            yield from (("GET", f"{path}/{file.name}") for file in Path(str(folder)).iterdir())
+        case Route(path=path, methods=methods):
+            yield from ((verb, path.replace("{", "").replace("}", "")) for verb in methods or ())
+        case WebSocketRoute(path=path):
+            yield WEBSOCKET, path
+        case _:
+            pytest.fail(f"a route of an unknown kind: {route}")
+
+
 async def test_with_a_token_every_route_asks_for_it() -> None:
+    """The page's own too: nothing of the parts that it shows is there, since no request gets so far."""
+    absent: Any = None
     async with a_view() as view:
         app = create_app(view=view, devices=None)
         add_health(app, lambda: [view.health()], stage="stack")
+        add_model(app, model=absent, sync=absent, feed=absent)
+        add_alerts(app, absent)
+        add_trace(app, [])
+        make_page(
+            app,
+            Backstage(
+                Config(), SystemClock(), view, absent, absent, absent, [], shadows=None, theatre=absent
+            ),
+        )
         server = ApiServer(Access(AccessRules("0.0.0.0", "secret")).guard(app), host="127.0.0.1", port=0)
         async with supervise([server], drain_seconds=5), _client(server) as client:
-            routes = [(verb, route.path) for route in app.routes for verb in getattr(route, "methods", ())]
-            assert len(routes) > 20
-            for verb, path in (*routes, ("GET", "/nowhere")):
-                refused = await client.request(verb, path.replace("{", "").replace("}", ""))
+            asked = [one for route in app.routes for one in _requests(route)]
+            assert {path for verb, path in asked if verb == WEBSOCKET} == {"/page/feed"}
+            assert {("GET", "/"), ("GET", "/page/files/app.js"), ("POST", "/page/plays")} < set(asked)
+            assert len(asked) > 50
+            for verb, path in (*asked, ("GET", "/nowhere")):
+                if verb == WEBSOCKET:
+                    with pytest.raises(InvalidStatus) as closed:
+                        await anyio.to_thread.run_sync(connect, f"ws://127.0.0.1:{server.port}{path}")
+                    assert closed.value.response.status_code == 401, path
+                    continue
+                refused = await client.request(verb, path)
                 assert (refused.status_code, verb == "HEAD" or set(refused.json())) == (
                     401,
                     verb == "HEAD" or {"error", "fix"},
-                )
+                ), (verb, path)
             for given, status in (
                 ({"Authorization": "Bearer secret"}, 200), ({"Authorization": "Bearer wrong"}, 401),
                 ({"Authorization": "Basic !"}, 401), ({"Authorization": "Digest secret"}, 401),

@@ -417,7 +417,10 @@ def _too_many(wait: float) -> Response:
 async def _refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         return await answer(scope, receive, send)
-    await receive()  # the connect; closing before it is accepted answers 403
+    await receive()  # the connect
+    if "websocket.http.response" in scope.get("extensions", {}):
+        return await answer(scope, receive, send)
+    # a server that can only close before it accepted answers 403
     await send({"type": "websocket.close", "code": 1008})
     return None
 
