@@ -158,6 +158,9 @@ ENDURED = frozenset(
     {
         "EXPLAIN SELECT len(range(500000000))",
         _doubled(20),
+        "SELECT length(bitstring('1', (1000000000)::INTEGER)) FROM telemetry",
+        "SELECT length(bitstring('1', (500000000)::INTEGER)) FROM telemetry",
+        "SELECT length(bitstring('1', (500000000)::INTEGER))",
         *(
             f"SELECT length({padded}){source}"
             for padded in ("printf('%500000000d', 1)", "format('{:500000000d}', 1)")
@@ -165,4 +168,4 @@ ENDURED = frozenset(
         ),
     }
 )
-"""Bombs that a fast machine answers within the limits of the process: a plan of which nothing runs, 8 MB of text, 500 MB."""
+"""Bombs that a fast machine answers within the limits of the process: a plan of which nothing runs, 8 MB of text, 125 MB of bits, 500 MB."""
