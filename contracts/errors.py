@@ -19,6 +19,7 @@ into these at the edge, once.
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class ThingstormError(Exception):
@@ -31,10 +32,21 @@ class ThingstormError(Exception):
         self.what = what
         self.fix = fix
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, also out of a process that played for us: its own way to make one asks for arguments by name."""
+        return _revived, (type(self), self.args, self.__dict__)
+
     @property
     def told(self) -> str:
         """What happened and how to mend it, as a service's health tells it."""
         return f"{self.what}; fix: {self.fix}"
+
+
+def _revived(kind: type[ThingstormError], args: tuple[Any, ...], held: dict[str, Any]) -> ThingstormError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(held)
+    return error
 
 
 class ConfigError(ThingstormError):

@@ -1,8 +1,10 @@
+import pickle
+
 import anyio
 import pytest
 
 from contracts.clock import ManualClock, SystemClock
-from contracts.errors import BackendMissing, BadRule, ConfigError, ThingstormError, UnknownName
+from contracts.errors import BackendMissing, BadRule, ConfigError, ThingstormError, Transient, UnknownName
 from contracts.messages import SECOND, Score
 from contracts.ports import Rows
 from contracts.registry import Backend, Registry
@@ -43,6 +45,22 @@ def test_every_error_has_a_fix_and_an_exit_code() -> None:
     assert issubclass(BadRule, ConfigError)
     error = BadRule("expected FROM", line=1, column=8, fix="add FROM 'topic'")
     assert (str(error), error.exit_code) == ("expected FROM at line 1, column 8", 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("no such file", fix="name one"),
+        BadRule("a comma", line=2, column=7, fix="leave it out"),
+        Transient("busy", fix="wait", retry_after=2.5),
+        BackendMissing("x", package="nia", extra="nia"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_another_process_is_what_it_was_there(error: ThingstormError) -> None:
+    brought = pickle.loads(pickle.dumps(error))
+    assert type(brought) is type(error)
+    assert (str(brought), vars(brought)) == (str(error), vars(error))
 
 
 @pytest.mark.anyio
