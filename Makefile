@@ -37,7 +37,8 @@ screenshots: setup
 COVERED ?= tests
 export COVERAGE_FILE = $(CURDIR)/build/coverage/data
 
-coverage: setup ## Coverage of each package by branches, none under 85 % (COVERED=tests/unit: of some tests)
+# Coverage of each package by branches, none under 85 % (COVERED=tests/unit: of some tests)
+coverage: setup
 	@mkdir -p build/coverage
 	$(RUN)/coverage erase
 	$(RUN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 180 $(COVERED)
