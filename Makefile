@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test screenshots coverage stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
+.PHONY: help setup demo up test screenshots coverage mutation stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,13 @@ coverage: setup
 	$(RUN)/coverage combine --quiet
 	$(RUN)/coverage json --quiet -o build/coverage/coverage.json
 	$(RUN)/python .ci/coverage_table.py build/coverage/coverage.json
+
+# Mutants of the gateway's core, the IoT SQL evaluator, the view and the verdict, and how many of them the tests kill.
+# It ends after MUTATION_TIME; the next call goes on from there.
+MUTATION_TIME ?= 30m
+mutation: setup
+	timeout --signal INT $(MUTATION_TIME) $(RUN)/mutmut run || test $$? = 124
+	$(RUN)/python .ci/mutation_score.py mutants
 
 # Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
 stages-test: setup
@@ -116,4 +123,4 @@ fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff format
 
 clean: ## Remove environments, caches and what runs left behind
-	rm -rf .venv .tools .thingstorm dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools .thingstorm dist build mutants .mypy_cache .ruff_cache .hypothesis .import_linter_cache
