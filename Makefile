@@ -90,9 +90,11 @@ docs: setup
 
 SUPPLY := $(UV) run --quiet --isolated --frozen --only-group supply
 
-# Known weaknesses of what is locked; exit code 3 where the advisory service does not answer.
+# Known weaknesses of what is locked (Error 1), by pip-audit's service `pypi` or `osv`; Error 3 where it does not answer
+AUDIT_SERVICE ?= pypi
+
 audit: setup
-	$(UV) export --quiet --frozen --no-dev --all-extras --no-emit-project | $(SUPPLY) python .ci/audit.py
+	$(UV) export --quiet --frozen --no-dev --all-extras --no-emit-project | $(SUPPLY) python .ci/audit.py -s $(AUDIT_SERVICE)
 
 # docs/licences.md anew
 licences: setup

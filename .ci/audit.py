@@ -1,6 +1,7 @@
 """Known weaknesses of everything that uv.lock holds: pip-audit, and no silence about what could not be looked up.
 
 Exit codes: 0 nothing known, 1 something is known, 3 the advisory service did not answer for some of the packages.
+Words after the script go to pip-audit.
 """
 
 import json
@@ -19,7 +20,8 @@ def main() -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write(requirements)
         file.flush()
-        done = subprocess.run([*AUDIT, "-r", file.name], capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+        words = [*AUDIT, *sys.argv[1:], "-r", file.name]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     try:
         found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
@@ -29,7 +31,8 @@ def main() -> int:
         mended = ", ".join(flaw["fix_versions"]) or "no version yet"
         print(f"{one['name']} {one['version']}: {flaw['id']}, mended in {mended}")
     unknown = [one["name"] for one in found if "skip_reason" in one]
-    print(f"{len(found)} packages: {len(found) - len(unknown)} looked up, {len(weak)} known weaknesses")
+    if len(unknown) < len(found):
+        print(f"{len(found)} packages: {len(found) - len(unknown)} looked up, {len(weak)} known weaknesses")
     if weak:
         return 1
     return _unanswered([f"{len(unknown)} of {len(found)} are unknown to it"]) if unknown else 0
@@ -37,7 +40,10 @@ def main() -> int:
 
 def _unanswered(why: list[str]) -> int:
     print(f"error: the advisory service could not be asked: {why[0]}", file=sys.stderr)
-    print("fix: run it where the package index answers with advisories; nothing was found out here", file=sys.stderr)  # fmt: skip
+    print(
+        "fix: run it where that service can be reached, or ask another: make audit AUDIT_SERVICE=osv",
+        file=sys.stderr,
+    )
     return 3
 
 

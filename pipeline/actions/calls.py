@@ -1,8 +1,9 @@
 """Calls to a service from threads, for actions that send bodies one by one or in batches."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -51,31 +52,44 @@ async def call(work: Callable[[], T], limiter: CapacityLimiter) -> T:
         raise translate(error) from error
 
 
-async def deliver_each(
-    name: str, items: Sequence[Item], send: Callable[[Item], Any], limiter: CapacityLimiter
-) -> None:
-    """One call an item, a few at once. Raises Undelivered or Refused.
+@dataclass(frozen=True, slots=True)
+class OneCallEach(ABC):
+    """An action with one call an item. A kind adds `build` and the call; `client` is the service's, made when it is used."""
 
-    `send` runs in a thread; it raises what botocore raises, or ValueError for a body that the service cannot take.
-    """
-    outcome = Outcome()
-    places = anyio.Semaphore(AT_ONCE)
+    resource: str
+    client: Callable[[], Any]
+    limiter: CapacityLimiter
+    kind: ClassVar[str]
+    tries: ClassVar[int] = TRIES
+    per_message: ClassVar[frozenset[str]] = frozenset()
 
-    async def one(index: int) -> None:
-        async with places:
-            try:
-                await call(lambda: send(items[index]), limiter)
-            except Transient as error:
-                outcome.retry[index] = error.what
-            except Terminal as error:
-                outcome.refused[index] = error.what
-            except ValueError as error:
-                outcome.refused[index] = str(error)
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.resource}"
 
-    async with anyio.create_task_group() as group:
-        for index in range(len(items)):
-            group.start_soon(one, index)
-    outcome.close(name)
+    async def deliver(self, items: Sequence[Item]) -> None:
+        """A few items at once. Raises Undelivered or Refused."""
+        outcome, places = Outcome(), anyio.Semaphore(AT_ONCE)
+
+        async def one(index: int) -> None:
+            async with places:
+                try:
+                    await call(lambda: self._send(items[index]), self.limiter)
+                except Transient as error:
+                    outcome.retry[index] = error.what
+                except Terminal as error:
+                    outcome.refused[index] = error.what
+                except ValueError as error:
+                    outcome.refused[index] = str(error)
+
+        async with anyio.create_task_group() as group:
+            for index in range(len(items)):
+                group.start_soon(one, index)
+        outcome.close(self.name)
+
+    @abstractmethod
+    def _send(self, item: Item) -> None:
+        """Called in a thread. Raises what botocore raises, or ValueError for a body that the service cannot take."""
 
 
 def batches(sizes: Iterable[tuple[int, int]], *, most: int, most_bytes: int) -> list[list[int]]:

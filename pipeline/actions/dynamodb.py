@@ -1,14 +1,11 @@
 """The `dynamoDB` action: the result is one attribute beside the key."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
-
-from anyio import CapacityLimiter
 
 from .attributes import to_attribute, typed
 from .base import ActionContext, Item
-from .calls import TRIES, deliver_each
+from .calls import OneCallEach
 
 _FIELDS: Final = frozenset(
     {
@@ -25,36 +22,19 @@ _FIELDS: Final = frozenset(
 _OPERATIONS: Final = ("INSERT", "UPDATE", "DELETE")
 
 
-@dataclass(frozen=True, slots=True)
-class DynamodbAction:
+class DynamodbAction(OneCallEach):
     """Writes to one table: the key from the settings, the result in the attribute `payloadField`.
 
     JSON results are written as maps and lists, as the guide's tutorial shows them; raw payloads as binary.
     """
 
-    table: str
-    client: Callable[[], Any]
-    limiter: CapacityLimiter
     kind: ClassVar[str] = "dynamoDB"
-    tries: ClassVar[int] = TRIES
     per_message: ClassVar[frozenset[str]] = _FIELDS
 
     @classmethod
     def build(cls, settings: Mapping[str, Any], context: ActionContext) -> "DynamodbAction":
         """From `{tableName, hashKeyField, hashKeyValue, ...}`. Raises ConfigError."""
         return cls(str(settings["tableName"]), context.client_of("dynamodb", cls.kind), context.limiter)
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind} {self.resource}"
-
-    @property
-    def resource(self) -> str:
-        return self.table
-
-    async def deliver(self, items: Sequence[Item]) -> None:
-        """One call an item. Raises Undelivered or Refused."""
-        await deliver_each(self.name, items, self._send, self.limiter)
 
     def _send(self, item: Item) -> None:
         fields = item.fields
@@ -69,12 +49,12 @@ class DynamodbAction:
             raise ValueError(f"operation '{operation}' is none of {', '.join(_OPERATIONS)}")
         client = self.client()
         if operation == "DELETE":
-            client.delete_item(TableName=self.table, Key=key)
+            client.delete_item(TableName=self.resource, Key=key)
         elif operation == "UPDATE":
             change = {column: {"Value": to_attribute(item.result), "Action": "PUT"}}
-            client.update_item(TableName=self.table, Key=key, AttributeUpdates=change)
+            client.update_item(TableName=self.resource, Key=key, AttributeUpdates=change)
         else:
-            client.put_item(TableName=self.table, Item={**key, column: to_attribute(item.result)})
+            client.put_item(TableName=self.resource, Item={**key, column: to_attribute(item.result)})
 
 
 def _key(fields: Mapping[str, Any], end: str) -> dict[str, Any]:

@@ -1,25 +1,17 @@
 """The `stepFunctions` action: each body is the input of a state machine."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from anyio import CapacityLimiter
-
 from .base import ActionContext, Item
-from .calls import TRIES, deliver_each, text_of
+from .calls import OneCallEach, text_of
 
 
-@dataclass(frozen=True, slots=True)
-class StepFunctionsAction:
+class StepFunctionsAction(OneCallEach):
     """Starts executions of one state machine; a prefix names them, followed by a UUID."""
 
-    machine: str
-    client: Callable[[], Any]
-    limiter: CapacityLimiter
     kind: ClassVar[str] = "stepFunctions"
-    tries: ClassVar[int] = TRIES
     per_message: ClassVar[frozenset[str]] = frozenset({"executionNamePrefix"})
 
     @classmethod
@@ -28,18 +20,6 @@ class StepFunctionsAction:
         return cls(
             str(settings["stateMachineName"]), context.client_of("stepfunctions", cls.kind), context.limiter
         )
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind} {self.resource}"
-
-    @property
-    def resource(self) -> str:
-        return self.machine
-
-    async def deliver(self, items: Sequence[Item]) -> None:
-        """One call an item. Raises Undelivered or Refused."""
-        await deliver_each(self.name, items, self._send, self.limiter)
 
     def _send(self, item: Item) -> None:
         client = self.client()
@@ -50,10 +30,10 @@ class StepFunctionsAction:
 
     def _arn(self, client: Any) -> str:
         """The rule names the machine without its ARN; the service wants it whole."""
-        if self.machine.startswith("arn:"):
-            return self.machine
+        if self.resource.startswith("arn:"):
+            return self.resource
         for page in client.get_paginator("list_state_machines").paginate():
             for machine in page["stateMachines"]:
-                if machine["name"] == self.machine:
+                if machine["name"] == self.resource:
                     return str(machine["stateMachineArn"])
-        raise ValueError(f"there is no state machine '{self.machine}'")
+        raise ValueError(f"there is no state machine '{self.resource}'")

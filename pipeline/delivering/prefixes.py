@@ -14,6 +14,8 @@ from typing import Final
 
 from contracts.errors import ConfigError, UnknownName
 
+from ..calendar_names import DAYS, MONTHS
+
 _EXPRESSION: Final = re.compile(r"!\{([^:}]*):([^}]*)\}")
 _LETTERS: Final = re.compile(r"'(?:[^']|'')*'|([A-Za-z])\1*|[^A-Za-z']+")
 _NAMESPACES: Final = ("firehose", "timestamp", "partitionKeyFromQuery", "partitionKeyFromLambda")
@@ -144,23 +146,6 @@ def _week_year(at: datetime) -> int:
     return (at + timedelta(days=(5 - at.weekday()) % 7)).year
 
 
-_MONTHS: Final[tuple[str, ...]] = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-_DAYS: Final[tuple[str, ...]] = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-
 _TIME: Final[Mapping[str, Callable[[datetime], str]]] = {
     "yyyy": lambda at: f"{at.year:04d}",
     "uuuu": lambda at: f"{at.year:04d}",
@@ -168,15 +153,15 @@ _TIME: Final[Mapping[str, Callable[[datetime], str]]] = {
     "YYYY": lambda at: f"{_week_year(at):04d}",
     "M": lambda at: str(at.month),
     "MM": lambda at: f"{at.month:02d}",
-    "MMM": lambda at: _MONTHS[at.month - 1][:3],
-    "MMMM": lambda at: _MONTHS[at.month - 1],
+    "MMM": lambda at: MONTHS[at.month - 1][:3],
+    "MMMM": lambda at: MONTHS[at.month - 1],
     "d": lambda at: str(at.day),
     "dd": lambda at: f"{at.day:02d}",
     "D": lambda at: str(at.timetuple().tm_yday),
     "DDD": lambda at: f"{at.timetuple().tm_yday:03d}",
-    "E": lambda at: _DAYS[at.weekday()][:3],
-    "EEE": lambda at: _DAYS[at.weekday()][:3],
-    "EEEE": lambda at: _DAYS[at.weekday()],
+    "E": lambda at: DAYS[at.weekday()][:3],
+    "EEE": lambda at: DAYS[at.weekday()][:3],
+    "EEEE": lambda at: DAYS[at.weekday()],
     "H": lambda at: str(at.hour),
     "HH": lambda at: f"{at.hour:02d}",
     "h": lambda at: str((at.hour - 1) % 12 + 1),

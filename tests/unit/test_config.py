@@ -5,6 +5,7 @@ import pytest
 
 from contracts.errors import ConfigError
 from thingstorm.config import load_config
+from thingstorm.runtime.parts import check_backends
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,12 @@ def test_alert_channels_from_a_file_and_from_the_environment(
 def test_a_wrong_alert_channel_is_one_clear_error(given: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         load_config(flags={"alerts": given})
+
+
+def test_iot_core_and_the_services_of_its_account_would_store_each_message_twice() -> None:
+    both = load_config(flags={"broker": {"backend": "aws"}, "aws": {"backend": "aws"}})
+    with pytest.raises(ConfigError, match="each store every message") as refused:
+        check_backends(both)
+    assert "leave out one of them" in refused.value.fix
+    for one in ("broker", "aws"):
+        check_backends(load_config(flags={one: {"backend": "aws"}}))

@@ -83,12 +83,17 @@ BROKERS = Registry(
 VIEWS = Registry("view backend", {"duckdb": Backend("analytics.view.duckdb:DuckDBView")})
 
 
-def check_names(config: Config) -> None:
-    """Wrong names are told before a port is opened. Raises UnknownName."""
+def check_backends(config: Config) -> None:
+    """Wrong names, and a pair that does not go together, are told before a port is opened. Raises ConfigError."""
     AWS_BACKENDS.get(config.aws.backend)
     BROKERS.get(config.broker.backend)
     VIEWS.get(config.view.backend)
     VerdictLoop.check(config.model.detector)
+    if config.broker.backend == config.aws.backend == "aws":
+        raise ConfigError(
+            "broker.backend and aws.backend are both 'aws': IoT Core's rules and ours would each store every message",
+            fix="leave out one of them; docs/going-to-aws.md, step 5, tells what each is for",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,7 +545,7 @@ __all__: Sequence[str] = (
     "AnalyticsParts",
     "Cloud",
     "PipelineParts",
-    "check_names",
+    "check_backends",
     "iot_apis",
     "make_analytics",
     "make_broker",

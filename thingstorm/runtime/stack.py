@@ -37,7 +37,7 @@ from thingstorm.runtime.parts import (
     AnalyticsParts,
     Cloud,
     PipelineParts,
-    check_names,
+    check_backends,
     dead_letter_queue,
     iot_apis,
     make_analytics,
@@ -112,7 +112,7 @@ async def running(
 
     Raises ConfigError before anything starts, BackendError when a part fails.
     """
-    check_names(config)
+    check_backends(config)
     access = access_of(config, host=config.api.host)
     if config.api.postgres_port is not None:
         check_open(config.api.host, config.api.token, setting="api.token")

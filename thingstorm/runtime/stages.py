@@ -59,7 +59,7 @@ from thingstorm.runtime.logs import listening, traced
 from thingstorm.runtime.pages import Backstage, MakePage
 from thingstorm.runtime.parts import (
     Cloud,
-    check_names,
+    check_backends,
     dead_letter_queue,
     iot_apis,
     make_analytics,
@@ -190,7 +190,7 @@ async def _serve_until(
 
 
 def _check(stage: str, config: Config) -> None:
-    check_names(config)
+    check_backends(config)
     if not config.stages.token:
         raise ConfigError(
             f"the {stage} has no token: stages know each other by it",

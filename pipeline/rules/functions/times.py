@@ -7,26 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from ...calendar_names import DAYS, MONTHS
 from ..payload import to_text
 from ..values import UNDEFINED, Value, to_int
 from .base import register
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MONTHS: Final = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-_DAYS: Final = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _LETTERS: Final = re.compile(r"'((?:''|[^'])*)'|''|(([A-Za-z])\3*)|([^A-Za-z'])", re.DOTALL)
 _OFFSET: Final = re.compile(r"(?:UTC|GMT|UT)?([+-])(\d{1,2}):?(\d{2})?")
 _SHORT_ZONES: Final = {
@@ -88,12 +74,12 @@ def _year(moment: datetime, width: int) -> str:
 
 
 def _month(moment: datetime, width: int) -> str:
-    name = _MONTHS[moment.month - 1]
+    name = MONTHS[moment.month - 1]
     return f"{moment.month:0{width}d}" if width < 3 else name if width > 3 else name[:3]
 
 
 def _weekday(moment: datetime, width: int) -> str:
-    name = _DAYS[moment.weekday()]
+    name = DAYS[moment.weekday()]
     return name if width > 3 else name[:3]
 
 
@@ -194,7 +180,7 @@ def _month_number(fields: dict[str, str]) -> int | None:
     if name is None:
         return int(fields.get("month", 1))
     found = [
-        index for index, month in enumerate(_MONTHS, 1) if name.lower() in (month.lower(), month[:3].lower())
+        index for index, month in enumerate(MONTHS, 1) if name.lower() in (month.lower(), month[:3].lower())
     ]
     return found[0] if found else None
 
