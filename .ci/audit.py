@@ -20,9 +20,8 @@ def main() -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write(requirements)
         file.flush()
-        done = subprocess.run(
-            [*AUDIT, *sys.argv[1:], "-r", file.name], capture_output=True, text=True, check=False
-        )  # noqa: S603 - our own words
+        words = [*AUDIT, *sys.argv[1:], "-r", file.name]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     try:
         found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):

@@ -38,7 +38,7 @@ CONFINED = 2
 """Processes for statements of strangers at once; more wait."""
 
 RETAIN_SECONDS = 60.0
-"""Pause between two rounds of retention."""
+"""Pause between two rounds of retention, each with a checkpoint: a slow stream would take an hour to fill the log."""
 
 OBJECTS_SECONDS = 60.0
 """A statement about rows of both tiers looks for new objects when it was not done for so long: they hold old rows."""
@@ -105,6 +105,7 @@ class DuckDBView:
                         await self._write(lambda writer: writer.tick())
                 with suppress(Transient):
                     await self.retain()
+                    await self._checkpoint()
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self.close, limiter=self._writing)
@@ -113,7 +114,7 @@ class DuckDBView:
         """Bring the file up to date, so that the next start has nothing to replay."""
         self._state = "draining"
         await self._write(lambda writer: writer.settle())
-        await self._write(lambda _: self._open_one().execute("CHECKPOINT"))
+        await self._checkpoint()
 
     def health(self) -> Health:
         detail = str(self._path) if self._path else "in memory"
@@ -311,6 +312,14 @@ class DuckDBView:
             raise fault from None
         self._fault = ""
         return done
+
+    async def _checkpoint(self) -> None:
+        """Work the log into the file: what it holds lies in memory, too, and a start would have to replay it.
+
+        DuckDB cannot beside somebody's open transaction; then the log waits for the next time, or for that start.
+        """
+        with suppress(duckdb.TransactionException):
+            await self._write(lambda _: self._open_one().execute("CHECKPOINT"))
 
     async def _both(self, sql: str, parameters: dict[str, Json]) -> bool:
         """Whether a statement is to be run on both tiers; if objects are in its plan they are brought up to date."""

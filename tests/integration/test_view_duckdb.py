@@ -85,6 +85,27 @@ async def test_a_removal_at_the_end_of_an_items_time_is_the_retentions_and_leave
         )
 
 
+async def test_a_reader_of_long_ago_does_not_keep_the_view_from_ending_whole(tmp_path: Path) -> None:
+    path = tmp_path / "view.duckdb"
+    view = DuckDBView(path)
+    async with supervise([view], drain_seconds=10):
+        await view.apply([telemetry(n) for n in range(20)])
+        reader = view._open_one().cursor()
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM telemetry").fetchall()
+        await view.apply([telemetry(n, payload_bytes=7) for n in range(20, 40)])
+        reader.execute("UPDATE telemetry SET payload_bytes = 8")  # DuckDB makes no checkpoint beside this
+        log = path.with_suffix(".duckdb.wal").stat().st_size
+        await view.drain()
+        assert path.with_suffix(".duckdb.wal").stat().st_size >= log > 0
+        reader.execute("ROLLBACK")
+        await view.drain()
+        assert not path.with_suffix(".duckdb.wal").exists()
+    again = DuckDBView(path)
+    async with supervise([again], drain_seconds=10):
+        assert await rows(again, "SELECT count(*), count(payload_bytes) FROM telemetry") == [(40, 20)]
+
+
 async def test_verdicts_leave_as_messages_do_and_incidents_stay() -> None:
     now = int(time.time() * 1000)
     view = DuckDBView(None, keep_seconds=3600)
