@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Running, here
 
+from thingstorm.config import Config
+
 PAGES = [
     ROOT / "README.md",
     ROOT / "ARCHITECTURE.md",
@@ -95,6 +97,15 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_setting_that_the_pages_name_exists() -> None:
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    known = {name: set(kind.model_fields) for name, kind in sections.items() if hasattr(kind, "model_fields")}
+    named = re.compile(rf"`({'|'.join(known)})\.(?!py\b|md\b)([a-z_]+)")
+    found = {(page.name, *match.groups()) for page in PAGES for match in named.finditer(page.read_text())}
+    assert len(found) > 50
+    assert not [(page, f"{section}.{name}") for page, section, name in found if name not in known[section]]
 
 
 def test_the_rooms_of_the_architecture_page_exist() -> None:

@@ -168,4 +168,8 @@ def test_the_scenario_of_the_example_workflow_is_that_of_the_example_project() -
 
 def test_what_the_example_workflow_runs_itself_is_there() -> None:
     said = [step["run"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step]
-    assert said == ["pip install pytest thingstorm", "pytest --junitxml junit.xml"]
+    source = WORKFLOW["jobs"]["scenarios"]["steps"][1]["uses"]
+    assert said == [
+        f'pip install pytest "thingstorm @ git+https://github.com/{source}"',
+        "pytest --junitxml junit.xml",
+    ]
