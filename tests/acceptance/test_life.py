@@ -46,7 +46,7 @@ def test_a_signal_drains_and_leaves_nothing_behind(tmp_path: Path, number: signa
     publish(ports[0], 50)
     finished = up.stop(number)
     assert finished.code == 0, finished.err
-    _, alive = psutil.wait_procs(children, timeout=1)
+    _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
     assert [port for port in ports if is_listening(port)] == []
 
