@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test screenshots coverage mutation stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
+.PHONY: help setup demo up test screenshots coverage mutation full-sizes stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ coverage: setup
 MUTANTS ?= 200
 mutation: setup
 	$(RUN)/python .ci/mutation.py $(MUTANTS)
+
+# The tests that try many inputs, with all of them: 200,000 damaged streams, 1,050 damaged scenarios
+full-sizes: setup
+	THINGSTORM_SIZES=full $(RUN)/pytest tests/unit/test_broker_fuzz.py tests/unit/test_simulator_mutations.py
 
 # Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
 stages-test: setup
