@@ -39,9 +39,10 @@ _WAITING = (None, 2)
 
 
 def main(count: str) -> int:
+    _forget_halves()
     _mutmut(FIRST)
-    chosen = {area: _chosen(results, count) for area, results in _results().items()}
     found = _results()
+    chosen = {area: _chosen(results, count) for area, results in found.items()}
     if waiting := [name for area, names in chosen.items() for name in names if found[area][name] in _WAITING]:
         _mutmut(*waiting)
     found = _results()
@@ -49,6 +50,14 @@ def main(count: str) -> int:
         _tell(area, [found[area][name] for name in names]) < LEAST_PERCENT for area, names in chosen.items()
     ]
     return 1 if any(below) else 0
+
+
+def _forget_halves() -> None:
+    """A run that was stopped while it made the mutants leaves an empty module, which mutmut takes for a finished one."""
+    for path in MUTANTS.rglob("*.py"):
+        source = path.relative_to(MUTANTS)
+        if path.stat().st_size == 0 and source.exists() and source.stat().st_size > 0:
+            path.unlink()
 
 
 def _mutmut(*names: str) -> None:
