@@ -1,5 +1,7 @@
 """Runs the command line as a person would: as a process of its own, in an empty folder."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,6 +15,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from thingstorm.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 THINGSTORM = Path(sys.executable).with_name("thingstorm")
@@ -38,6 +42,24 @@ def thingstorm(*arguments: str | Path, cwd: Path, within: float = 170) -> Finish
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def here(*arguments: str | Path, cwd: Path) -> Finished:
+    """The same without a process of its own: for commands that only ask, whose start is most of what they take."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.chdir(cwd)
+        patch.setattr(sys, "stdin", io.StringIO())
+        patch.setattr(sys, "argv", ["thingstorm", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return Finished(code, out.getvalue(), err.getvalue())
 
 
 @dataclass
@@ -81,6 +103,12 @@ def start_up(cwd: Path, *arguments: str) -> Running:
         _, err = process.communicate()
         pytest.fail(f"not ready: {line!r} {err}")
     return Running(process, json.loads(line))
+
+
+@pytest.fixture
+def without_pyod(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands get a detector that is not seconds to import, where what is shown is no verdict of the usual one."""
+    monkeypatch.setenv("THINGSTORM__MODEL__DETECTOR", "robust")
 
 
 @pytest.fixture(scope="session")

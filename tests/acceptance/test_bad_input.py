@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, thingstorm
+from conftest import ROOT, here, thingstorm
 
 DEMO = (ROOT / "scenarios/demo.yaml").read_text()
 
@@ -25,7 +25,7 @@ DEMO = (ROOT / "scenarios/demo.yaml").read_text()
 def test_a_wrong_scenario_is_refused_with_its_position(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert old in DEMO
     (tmp_path / "bad.yaml").write_text(DEMO.replace(old, new, 1))
-    finished = thingstorm("run", "bad.yaml", cwd=tmp_path, within=30)
+    finished = here("run", "bad.yaml", cwd=tmp_path)
     assert finished.code == 2
     assert "bad.yaml:" in finished.err
     assert told in finished.err
@@ -35,7 +35,7 @@ def test_a_wrong_scenario_is_refused_with_its_position(tmp_path: Path, old: str,
 
 def test_the_virtual_clock_and_real_services_are_refused_together(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(DEMO.replace("clock: {mode: wall}", "clock: {mode: virtual}", 1))
-    finished = thingstorm("run", "s.yaml", cwd=tmp_path, within=30)
+    finished = here("run", "s.yaml", cwd=tmp_path)
     assert (finished.code, "do not go together" in finished.err) == (2, True)
 
 
@@ -59,13 +59,13 @@ def test_a_rule_with_a_syntax_error_shows_its_position(tmp_path: Path) -> None:
 
 
 def test_an_unknown_setting_and_an_unknown_backend_are_refused(tmp_path: Path) -> None:
-    unknown = thingstorm("up", "--set", "brokr.port=1", cwd=tmp_path, within=30)
+    unknown = here("up", "--set", "brokr.port=1", cwd=tmp_path)
     assert (unknown.code, "brokr" in unknown.err) == (2, True)
     backend = thingstorm("up", "--ports", "auto", "--set", "model.detector=ferret", cwd=tmp_path, within=60)
     assert (backend.code, "knn" in backend.err) == (2, True)
 
 
 def test_help_shows_an_example(tmp_path: Path) -> None:
-    finished = thingstorm("run", "--help", cwd=tmp_path, within=30)
+    finished = here("run", "--help", cwd=tmp_path)
     assert finished.code == 0
     assert "thingstorm run scenarios/" in finished.out

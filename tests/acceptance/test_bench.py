@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import thingstorm
+from conftest import here, thingstorm
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,5 +69,5 @@ def test_unknown_benches_and_cases_are_told(tmp_path: Path) -> None:
         (("simulator", "--case", "x"), "paced-1000"),
         (("gateway", "--case", "qos9"), "qos0-1"),
     ):
-        done = thingstorm("bench", *arguments, cwd=tmp_path, within=30)
+        done = here("bench", *arguments, cwd=tmp_path)
         assert (done.code, known in done.err) == (2, True)

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import thingstorm
+from conftest import here, thingstorm
 from ports import free_port
 
 _REFUSAL = (
@@ -66,9 +66,7 @@ def test_a_dry_run_without_an_account_shows_the_change_and_the_cost(tmp_path: Pa
     assert "TelemetryMapping           AWS::Lambda::EventSourceMapping" in done.out
     assert "525,600,000    messages of 5 KB" in done.out
     assert "200 messages/s of 200 bytes from 1000 devices" in done.out
-    told = json.loads(
-        thingstorm("deploy", "--backend", "aws", "--dry-run", "--json", cwd=tmp_path, within=40).out
-    )
+    told = json.loads(here("deploy", "--backend", "aws", "--dry-run", "--json", cwd=tmp_path).out)
     assert {one["action"] for one in told["changes"]} == {"Add"}
     assert told["cost"]["usd_a_month"] > 100
     assert "no credentials" in told["note"]
@@ -94,7 +92,7 @@ def test_wrong_credentials_are_said_with_their_mend(
 @pytest.mark.parametrize("backend", ["embedded", "localstack"])
 def test_an_endpoint_where_nobody_answers_is_said(tmp_path: Path, backend: str) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    done = thingstorm("deploy", "--backend", backend, "--set", f"aws.endpoint={url}", cwd=tmp_path, within=60)
+    done = here("deploy", "--backend", backend, "--set", f"aws.endpoint={url}", cwd=tmp_path)
     assert done.code == 3
     assert f'cannot be reached: Could not connect to the endpoint URL: "{url}' in done.err
     assert "fix: see that the service at that address runs" in done.err
@@ -116,7 +114,7 @@ def test_what_is_missing_or_wrong_is_said_before_anything_is_done(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    done = thingstorm("deploy", *arguments, "--set", f"aws.endpoint={refusing}", cwd=tmp_path, within=40)
+    done = here("deploy", *arguments, "--set", f"aws.endpoint={refusing}", cwd=tmp_path)
     assert done.code == 2, done.err
     assert told in done.err
     assert "fix:" in done.err

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from awscrt import mqtt, mqtt5
 from awsiot import iotshadow, mqtt5_client_builder, mqtt_connection_builder
-from conftest import Running, thingstorm
+from conftest import Running, here
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
@@ -24,7 +24,7 @@ def stack(shared_up: Running) -> Running:
 
 def create(stack: Running, device_id: str, folder: Path, *more: str) -> dict[str, str]:
     """A device by the command line; the SDK's arguments for it."""
-    done = thingstorm(
+    done = here(
         "devices",
         "create",
         device_id,
@@ -51,13 +51,13 @@ def port(stack: Running) -> int:
 
 
 def ask(stack: Running, sql: str) -> list[dict[str, Any]]:
-    done = thingstorm("sql", sql, "--format", "json", "--api", stack.addresses["api"], cwd=Path())
+    done = here("sql", sql, "--format", "json", "--api", stack.addresses["api"], cwd=Path())
     assert done.code == 0, done.err
     return list(json.loads(done.out))
 
 
 def act(stack: Running, what: str, device_id: str) -> None:
-    done = thingstorm("devices", what, device_id, "--api", stack.addresses["api"], cwd=Path())
+    done = here("devices", what, device_id, "--api", stack.addresses["api"], cwd=Path())
     assert done.code == 0, done.err
 
 
@@ -157,10 +157,10 @@ def _use_a_shadow(shadow: iotshadow.IotShadowClient, thing: str) -> None:
 
 def test_what_devices_create_refuses_is_told(stack: Running, tmp_path: Path) -> None:
     api = ("--api", stack.addresses["api"])
-    wrong = thingstorm("devices", "create", "no/slash", "--out", tmp_path / "x", *api, cwd=tmp_path)
+    wrong = here("devices", "create", "no/slash", "--out", tmp_path / "x", *api, cwd=tmp_path)
     assert (wrong.code, "no thing name" in wrong.err) == (2, True)
     (tmp_path / "policy.json").write_text("{")
-    broken = thingstorm(
+    broken = here(
         "devices",
         "create",
         "ok",
@@ -173,5 +173,5 @@ def test_what_devices_create_refuses_is_told(stack: Running, tmp_path: Path) -> 
     )
     assert (broken.code, "no policy document" in broken.err) == (2, True)
     assert not (tmp_path / "x").exists()
-    away = thingstorm("devices", "disconnect", "nobody", *api, cwd=tmp_path)
+    away = here("devices", "disconnect", "nobody", *api, cwd=tmp_path)
     assert (away.code, "was not connected" in away.out) == (0, True)

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Running, thingstorm
+from conftest import ROOT, Running, here
 
 from thingstorm.config import Config
 
@@ -57,7 +57,7 @@ def test_every_thingstorm_command_of_the_pages_runs(shared_up: Running, tmp_path
     series = [f"{row},{row % 7}" for row in range(60)]
     (tmp_path / "requests.csv").write_text("\n".join(["timestamp,value", *series]))
     for line in asked:
-        finished = thingstorm(*shlex.split(line)[1:], *_aimed(line, shared_up), cwd=tmp_path, within=30)
+        finished = here(*shlex.split(line)[1:], *_aimed(line, shared_up), cwd=tmp_path)
         assert finished.code == 0, f"{line}: {finished.err}"
 
 
@@ -158,7 +158,7 @@ def test_every_public_function_and_class_says_what_it_is() -> None:
 def test_the_start_order_of_the_architecture_page_is_that_of_the_stack(
     shared_up: Running, tmp_path: Path
 ) -> None:
-    told = thingstorm("doctor", "--format", "json", "--api", shared_up.addresses["api"], cwd=tmp_path).out
+    told = here("doctor", "--format", "json", "--api", shared_up.addresses["api"], cwd=tmp_path).out
     running = re.findall(r'"service": "([^"]+)"', told)
     page = (ROOT / "ARCHITECTURE.md").read_text().partition("## Start and stop")[2].partition("## Threads")[0]
     written = [

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import httpx
 import paho.mqtt.client as mqtt
+import pytest
 from conftest import start_up, thingstorm
 
 HOPS = {"accepted", "routed", "handed on", "received", "handled", "changed", "viewed", "archived"}
 
 
+@pytest.mark.usefixtures("without_pyod")
 def test_each_hop_logs_a_message_by_its_trace_id(tmp_path: Path) -> None:
     running = start_up(
         tmp_path, "--no-simulator", "--log-format", "json", "--set", "logs.level=debug",

@@ -11,7 +11,7 @@ import paho.mqtt.client as mqtt
 import paho.mqtt.enums
 import psutil
 import pytest
-from conftest import Running, start_up, thingstorm
+from conftest import Running, here, start_up, thingstorm
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def test_a_signal_drains_and_leaves_nothing_behind(tmp_path: Path, number: signa
     publish(ports[0], 50)
     finished = up.stop(number)
     assert finished.code == 0, finished.err
-    _, alive = psutil.wait_procs(children, timeout=1)
+    _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
     assert [port for port in ports if is_listening(port)] == []
 
@@ -81,7 +81,7 @@ def test_people_ask_the_running_stack(shared_up: Running, unique: str, tmp_path:
     statement = f"SELECT device_id, count(*) AS n FROM telemetry WHERE device_id = '{unique}' GROUP BY 1"
     answer = thingstorm("sql", statement, "--format", "json", "--api", api, cwd=tmp_path)
     while json.loads(answer.out) != [{"device_id": unique, "n": 20}] and time.monotonic() < deadline:
-        answer = thingstorm("sql", statement, "--format", "json", "--api", api, cwd=tmp_path)
+        answer = here("sql", statement, "--format", "json", "--api", api, cwd=tmp_path)
     assert json.loads(answer.out) == [{"device_id": unique, "n": 20}]
 
     doctor = thingstorm("doctor", "--api", api, cwd=tmp_path)
@@ -96,10 +96,10 @@ def test_people_ask_the_running_stack(shared_up: Running, unique: str, tmp_path:
 def test_quarantine_and_release_by_hand(shared_up: Running, unique: str, tmp_path: Path) -> None:
     api, port = shared_up.addresses["api"], ports_of(shared_up)[0]
     publish(port, 1, unique)
-    assert thingstorm("devices", "quarantine", unique, "--api", api, cwd=tmp_path).code == 0
+    assert here("devices", "quarantine", unique, "--api", api, cwd=tmp_path).code == 0
     with pytest.raises(AssertionError):
         connect_or_fail(port, unique)
-    assert thingstorm("devices", "release", unique, "--api", api, cwd=tmp_path).code == 0
+    assert here("devices", "release", unique, "--api", api, cwd=tmp_path).code == 0
     connect_or_fail(port, unique)
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, thingstorm
+from conftest import ROOT, here, thingstorm
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -36,6 +36,7 @@ def folder(path: Path) -> Path:
     return made
 
 
+@pytest.mark.usefixtures("without_pyod")
 def test_a_folder_is_played_reported_and_fails_for_what_nobody_knew(tmp_path: Path) -> None:
     folder(tmp_path)
     done = thingstorm(
@@ -81,7 +82,7 @@ def test_known_gaps_are_told_and_fail_nothing(tmp_path: Path) -> None:
     )
     assert "known gap: a table is never empty" in (tmp_path / "out.xml").read_text()
     (made / "known-gaps.yaml").write_text("- {scenario: wrong}\n")
-    broken = thingstorm("run", "mine", cwd=tmp_path)
+    broken = here("run", "mine", cwd=tmp_path)
     assert (broken.code, "known-gaps.yaml is no list of known gaps" in broken.err) == (2, True)
 
 
@@ -91,12 +92,13 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
         (("--path", "aws", "--clock", "virtual"), "do not go together"),
         (("--attach", "--path", "direct"), "--attach plays against running stages"),
     ):
-        done = thingstorm("run", "mine/flood.yaml", *arguments, cwd=tmp_path, within=30)
+        done = here("run", "mine/flood.yaml", *arguments, cwd=tmp_path)
         assert done.code == 2
         assert told in done.err
         assert "fix:" in done.err
 
 
+@pytest.mark.usefixtures("without_pyod")
 def test_the_direct_path_on_the_wall_clock_takes_its_time_divided_by_the_speed(tmp_path: Path) -> None:
     folder(tmp_path)
     done = thingstorm(

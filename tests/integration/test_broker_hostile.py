@@ -13,7 +13,7 @@ from gateway_clients import connect_bytes, packet, publish_bytes
 from test_broker_defects import a_socket, connected
 from test_broker_embedded import House, a_house, until
 
-from broker import packets
+from broker import conversation, packets
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
 
@@ -70,8 +70,9 @@ async def test_40_000_messages_to_a_stalled_subscriber_stay_within_a_bound() -> 
         for first in range(0, 40_000, 400):
             await fast.send(b"".join(publish_bytes("dt/x", b"x" * 200) for _ in range(400)))
             await asyncio.sleep(0)
-            assert memory_mb() < before + 25
-            _ = first
+            if first % 4_000 == 0:  # to collect garbage takes longer than to send so many
+                assert memory_mb() < before + 25
+        assert memory_mb() < before + 25
         await until(lambda: house.broker.health().counters["accepted"] == 40_000, within=30)
         counters = house.broker.health().counters
         assert counters["delivered"] + counters["dropped"] == 40_000
@@ -85,7 +86,7 @@ async def test_10_000_refused_logins_leave_nothing_and_a_good_client_keeps_its_s
     async with a_house(overrides=UNLIMITED) as house:
         await house.broker.create("bad", policy=DENY)
         await _refused(house, 500)
-        quiet = await round_trips(house, 2.0)
+        quiet = await round_trips(house, 0.5)
         async with memory_comes_back():
             busy = 0
             async with anyio.create_task_group() as tasks:
@@ -108,7 +109,10 @@ async def _refused(house: House, count: int) -> None:
             assert answer.code == 5
 
 
-async def test_slow_dripping_connects_are_closed_and_others_connect_meanwhile() -> None:
+async def test_slow_dripping_connects_are_closed_and_others_connect_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversation, "CONNECT_SECONDS", 3)  # its ten are counted in test_broker_gateway.py
     async with a_house(overrides=UNLIMITED) as house:
         async with anyio.create_task_group() as tasks:
             closed: list[float] = []
@@ -117,7 +121,7 @@ async def test_slow_dripping_connects_are_closed_and_others_connect_meanwhile() 
             await anyio.sleep(1)
             assert await round_trips(house, 1.0) > 50
         assert len(closed) == 50
-        assert max(closed) < 13
+        assert max(closed) < 6
         await until(lambda: not house.broker._lines)
 
 

@@ -40,14 +40,14 @@ name: calm
 vars: {devices: 5}
 seed: 3
 path: aws
-duration: 6s
+duration: 4s
 fleet:
   - group: lamp
     count: $devices
     topic: "dt/lamp/{device}/telemetry"
     every: 500ms
     payload: {temp_c: {const: 70}}
-train: {until: 4s}
+train: {until: 3s}
 expect:
   overall: {lost: 0, duplicates: 0, dead_letters: 0}
 """
@@ -211,14 +211,14 @@ def test_a_scenario_is_played_against_this_stack(stack: Stack, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changed", "error", "told"),
     [
-        ("duratoin: 6s", BadScenario, r"calm.yaml:6: unknown key 'duratoin'"),
-        ("clock: {speed: 60}\nduration: 6s", ConfigError, "a stack lives in real time"),
+        ("duratoin: 4s", BadScenario, r"calm.yaml:6: unknown key 'duratoin'"),
+        ("clock: {speed: 60}\nduration: 4s", ConfigError, "a stack lives in real time"),
     ],
 )
 def test_a_scenario_that_cannot_be_played_is_refused(
     stack: Stack, tmp_path: Path, changed: str, error: type[ConfigError], told: str
 ) -> None:
-    (tmp_path / "calm.yaml").write_text(SCENARIO.replace("duration: 6s", changed))
+    (tmp_path / "calm.yaml").write_text(SCENARIO.replace("duration: 4s", changed))
     with pytest.raises(error, match=told):
         stack.run(tmp_path / "calm.yaml")
 

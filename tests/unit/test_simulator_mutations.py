@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sizes import size
 
 from contracts.errors import BadScenario
 from simulator.scenario import load_all
@@ -122,19 +123,27 @@ def holds(folder: Path, content: bytes, name: str = "x.yaml") -> None:
         assert scenarios
 
 
-@settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=size(200, full=700),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(file=st.sampled_from(FILES), seed=st.integers(0, 10**9))
 def test_other_values_are_loaded_or_refused(folder: Path, file: Path, seed: int) -> None:
     holds(folder, with_other_values(file, random.Random(seed)))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=size(150, full=300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(file=st.sampled_from(FILES), seed=st.integers(0, 10**9))
 def test_other_bytes_are_loaded_or_refused(folder: Path, file: Path, seed: int) -> None:
     holds(folder, with_other_bytes(file, random.Random(seed)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=size(20, full=50), deadline=None)
 @given(seed=st.integers(0, 10**9))
 def test_a_damaged_base_is_refused_where_it_is_damaged(
     seed: int, tmp_path_factory: pytest.TempPathFactory

@@ -38,19 +38,19 @@ def _case(name: str, settings: dict[str, Any], *, quick: dict[str, Any], **more:
 
 
 CASES = (
-    _case("connects-5000", {"kind": "connects", "devices": 5_000}, quick={"devices": 1_000}),
+    _case("connects-5000", {"kind": "connects", "devices": 5_000}, quick={"devices": 300}),
     _case(
         "paced-1000",
         {"kind": "paced", "devices": 1_000, "every": "1s", "qos": 1, "seconds": 8.0},
         quick={"devices": 300, "seconds": 1.5},
         subjects=(*EVERYBODY, "emqtt-bench"),
     ),
-    _case("flood-50-qos0", {"kind": "flood", "devices": 50, "qos": 0, "each": 2_000}, quick={"each": 150}),
-    _case("flood-50-qos1", {"kind": "flood", "devices": 50, "qos": 1, "each": 1_000}, quick={"each": 100}),
+    _case("flood-50-qos0", {"kind": "flood", "devices": 50, "qos": 0, "each": 2_000}, quick={"each": 60}),
+    _case("flood-50-qos1", {"kind": "flood", "devices": 50, "qos": 1, "each": 1_000}, quick={"each": 40}),
     _case(
         "target-20k",
         {"kind": "paced", "devices": 400, "every": "20ms", "qos": 1, "seconds": 8.0},
-        quick={"seconds": 2.0},
+        quick={"seconds": 1.0},
         subjects=(RAW,),
     ),
 )
