@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test screenshots coverage full-sizes stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
+.PHONY: help setup demo up test screenshots coverage mutation full-sizes stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ coverage: setup
 	$(RUN)/coverage combine --quiet
 	$(RUN)/coverage json --quiet -o build/coverage/coverage.json
 	$(RUN)/python .ci/coverage_table.py build/coverage/coverage.json
+
+# Small changes to the gateway's core, the IoT SQL evaluator, the view's apply and the verdict: how many do the tests notice?
+# MUTANTS: of each area so many, or `all`
+MUTANTS ?= 200
+mutation: setup
+	$(RUN)/python .ci/mutation.py $(MUTANTS)
 
 # The tests that try many inputs, with all of them: 200,000 damaged streams, 1,050 damaged scenarios
 full-sizes: setup
@@ -122,4 +128,4 @@ fmt: setup ## Format and mend what ruff can mend
 	$(RUN)/ruff format
 
 clean: ## Remove environments, caches and what runs left behind
-	rm -rf .venv .tools .thingstorm dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools .thingstorm dist build mutants .mypy_cache .ruff_cache .hypothesis .import_linter_cache

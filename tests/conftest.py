@@ -7,7 +7,7 @@ import uuid
 from types import FrameType
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from analytics.detectors.process import keep
 
@@ -47,7 +47,7 @@ def _nearest(frame: FrameType | None = None, limit: int | None = None) -> list[t
 
 
 # an example's wall time says more about the machine than about the code; every test has its timeout
-settings.register_profile("thingstorm", deadline=None)
+settings.register_profile("thingstorm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("thingstorm")
 
 

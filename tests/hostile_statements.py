@@ -88,7 +88,7 @@ _TIME = (
     "SELECT count(*) FROM range(100000000) a, range(100000000) b",
     "SELECT sum(a.range * b.range) FROM range(1000000) a CROSS JOIN range(1000000) b",
     "SELECT count(*) FROM telemetry a, telemetry b, telemetry c, telemetry d, telemetry e",
-    "SELECT count(*) FROM telemetry a JOIN telemetry b ON a._id < b._id JOIN telemetry c ON true JOIN telemetry d ON true",
+    "SELECT count(*) FROM telemetry a JOIN telemetry b ON a._id < b._id JOIN telemetry c ON true, telemetry d, telemetry e",
     "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
     "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t) SELECT * FROM t",
     "WITH RECURSIVE t(s) AS (SELECT 'x' UNION ALL SELECT s || s FROM t) SELECT max(length(s)) FROM t",

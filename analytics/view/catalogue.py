@@ -15,7 +15,7 @@ from contracts.errors import ConfigError, UnknownName
 from contracts.messages import Change, Json
 
 from .builtin import COLLECTIONS
-from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TIMESTAMP, TYPES, VARCHAR, Collection, Rollup
+from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TAKEN, TIMESTAMP, TYPES, VARCHAR, Collection, Rollup
 from .rollups import create_sql as rollup_sql
 from .searching import create_sql as search_sql
 from .storage import first_line, of_disk, transaction
@@ -113,7 +113,7 @@ def read_definition(given: Mapping[str, Json], known: Mapping[str, Collection]) 
     if not isinstance(columns, dict):
         raise ConfigError(f"collection {name}: columns is no mapping", fix='write {"temperature": "DOUBLE"}')
     for column, kind in columns.items():
-        if not NAME.fullmatch(column) or column in ("extra", "batch"):
+        if not NAME.fullmatch(column) or column in {*TAKEN, "batch"}:
             raise ConfigError(f"collection {name}: column {column!r} cannot be", fix="use a-z, 0-9 and _")
         if str(kind) not in TYPES:
             raise UnknownName("column type", str(kind), TYPES)

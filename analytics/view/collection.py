@@ -104,6 +104,9 @@ TYPES: dict[str, ColumnType] = {
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """What a collection or a column of ours may be called. Names that begin with `_` are the view's own."""
 
+TAKEN = frozenset({"extra", "rowid"})
+"""No columns of a collection: all other attributes, and DuckDB's own word for a row's place, by which rows are taken out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rollup:

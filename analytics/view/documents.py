@@ -11,7 +11,7 @@ from contracts.errors import ConfigError
 from contracts.messages import Change, Json
 
 from .collection import Collection
-from .storage import literals
+from .storage import by_id
 
 MAX_DOCUMENTS = 10_000
 """Documents of one call at most: more make longer transactions, not faster ones."""
@@ -28,8 +28,7 @@ def written(
     """The changes that store these documents, numbered from `sequence`. Raises ConfigError."""
     _check(collection, documents)
     ids = [str(one.get("_id") or _new_id()) for one in documents]
-    rows = _rows(writer, collection, ids, what="*") if patch else {}
-    present = {i: collection.item(row) for i, row in rows.items()}
+    present = _present(writer, collection, ids) if patch else {}
     now, changes = _now_ms(), []
     for number, (identity, one) in enumerate(zip(ids, documents, strict=True)):
         document: dict[str, Json] = {"_event_time": now, **one}
@@ -51,7 +50,7 @@ def removed(
     _check(collection, [{} for _ in ids])
     return [
         Change("REMOVE", collection.name, {"_id": identity}, None, None, sequence)
-        for identity in _rows(writer, collection, ids, what="_id")
+        for (identity,) in by_id(writer, collection.name, ids, what="_id")
     ]
 
 
@@ -64,16 +63,21 @@ def _check(collection: Collection, documents: Sequence[Mapping[str, Json]]) -> N
         raise ConfigError(f"{len(documents)} documents", fix=f"send at most {MAX_DOCUMENTS} at a time")
 
 
-def _rows(
-    writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str], *, what: str
-) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for listed in literals(ids):
-        answer = writer.execute(f"SELECT {what} FROM {collection.name} WHERE _id IN ({listed})")  # noqa: S608 - literals are quoted
-        names = [str(column[0]) for column in answer.description or ()]
-        at = names.index("_id")
-        found |= {str(row[at]): dict(zip(names, row, strict=True)) for row in answer.fetchall()}
-    return found
+def _present(
+    writer: duckdb.DuckDBPyConnection, collection: Collection, ids: Sequence[str]
+) -> dict[str, Mapping[str, Json]]:
+    """The documents that are there.
+
+    By their places: a look-up by id would unpack the block of attributes that a row lies in anew for every row.
+    """
+    places = [place for (place,) in by_id(writer, collection.name, ids, what="rowid")]
+    answer = writer.execute(
+        f"SELECT * FROM {collection.name} WHERE rowid IN (SELECT unnest(?::BIGINT[]))",  # noqa: S608 - the name is ours
+        [places],
+    )
+    names = [str(column[0]) for column in answer.description or ()]
+    rows = (dict(zip(names, row, strict=True)) for row in answer.fetchall())
+    return {str(row["_id"]): collection.item(row) for row in rows}
 
 
 def _merged(target: Any, patch: Mapping[str, Json]) -> dict[str, Json]:

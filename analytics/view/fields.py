@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from contracts.messages import Json
 
-from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, VARCHAR, Collection, ColumnType
+from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TAKEN, VARCHAR, Collection, ColumnType
 from .storage import transaction
 
 SEEN_AT_LEAST = 1_000
@@ -138,7 +138,7 @@ def promote(writer: duckdb.DuckDBPyConnection, collection: Collection, decision:
 
 def _column(field: str, kinds: set[str], collection: Collection) -> ColumnType | None:
     """The type for a field of these kinds; None if it cannot be, or should not be, a column."""
-    if not NAME.fullmatch(field) or field in {"extra", *collection.columns}:
+    if not NAME.fullmatch(field) or field in {*TAKEN, *collection.columns}:
         return None
     if kinds == {"integer", "number"}:
         return DOUBLE

@@ -63,14 +63,16 @@ def touched(collection: Collection, columns: Mapping[str, Sequence[Any]]) -> Tou
     return {(str(by), at.replace(microsecond=0)) for by, at in places if by is not None and at is not None}
 
 
-def touched_of(writer: duckdb.DuckDBPyConnection, collection: Collection, ids: str) -> Touched:
-    """The buckets of stored rows, by the literals of their ids."""
+def touched_of(writer: duckdb.DuckDBPyConnection, collection: Collection, places: Sequence[int]) -> Touched:
+    """The buckets of stored rows, by their `rowid`."""
     rollup = collection.rollup
-    if rollup is None or not ids:
+    if rollup is None:
         return set()
     rows = writer.execute(
-        f"SELECT CAST(\"{rollup.by}\" AS VARCHAR), date_trunc('second', {collection.event_time}) "  # noqa: S608 - literals are quoted
-        f'FROM {collection.name} WHERE _id IN ({ids}) AND "{rollup.by}" IS NOT NULL AND {collection.event_time} IS NOT NULL'
+        f"SELECT CAST(\"{rollup.by}\" AS VARCHAR), date_trunc('second', {collection.event_time}) "  # noqa: S608 - the names are ours
+        f"FROM {collection.name} WHERE rowid IN (SELECT unnest(?::BIGINT[])) "
+        f'AND "{rollup.by}" IS NOT NULL AND {collection.event_time} IS NOT NULL',
+        [places],
     ).fetchall()
     return {(by, at) for by, at in rows}
 

@@ -12,6 +12,7 @@ from view_changes import telemetry
 
 from analytics.view import fields, rollups
 from analytics.view.duckdb import DuckDBView
+from analytics.view.storage import SCAN_ROWS_PER_ID
 from contracts.errors import ConfigError, UnknownName
 from contracts.messages import Change, Json
 
@@ -40,6 +41,22 @@ async def test_documents_are_written_replaced_merged_and_removed() -> None:
         assert await rows(view, "SELECT age FROM people WHERE _id = 'a'") == [(9,)], "a newer one comes back"
 
 
+async def test_few_ids_and_many_ids_are_found_alike_in_a_large_collection() -> None:
+    """Few by the key index, many by a scan; a field called as DuckDB calls a row's place is data as any other."""
+    many = 3 * SCAN_ROWS_PER_ID
+    async with a_view() as view:
+        await view.create({"name": "docs", "columns": {"n": "BIGINT"}})
+        await view.write("docs", [{"_id": f"{n:05}", "n": n, "rowid": "5"} for n in range(many)])
+        for ids in (["00007"], [f"{n:05}" for n in range(100, 110)]):
+            await view.write("docs", [{"_id": one, "seen": True} for one in ids], patch=True)
+            assert await view.remove("docs", [*ids[:-1], "nobody"]) == len(ids) - 1
+        found = await rows(
+            view, "SELECT n, extra->>'$.rowid' FROM docs WHERE extra->>'$.seen' = 'true' ORDER BY n"
+        )
+        assert found == [(7, "5"), (109, "5")]
+        assert await rows(view, "SELECT count(*), count(DISTINCT _id) FROM docs") == [(many - 9, many - 9)]
+
+
 async def test_what_cannot_be_a_collection_is_told() -> None:
     async with a_view() as view:
         for wrong, told in (
@@ -48,6 +65,7 @@ async def test_what_cannot_be_a_collection_is_told() -> None:
             ({"name": "a", "colums": {}}, "unknown part"),
             ({"name": "a", "columns": {"b": "BLOB"}}, "unknown column type"),
             ({"name": "a", "columns": {"_id": "VARCHAR"}}, "cannot be"),
+            ({"name": "a", "columns": {"rowid": "BIGINT"}}, "cannot be"),
             ({"name": "a", "indexes": ["nothing"]}, "unknown column of a"),
             ({"name": "a", "event_time": "nothing"}, "no TIMESTAMP"),
             ({"name": "a", "search": ["x'y"]}, "no path"),

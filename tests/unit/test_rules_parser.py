@@ -48,6 +48,42 @@ def test_where_and_what(sql: str, line: int, column: int, what: str, fix: str) -
     assert fix in error.fix
 
 
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("[1]", "no array literals"),
+        ("{'a': 1}", "no object literals"),
+        ("(SELECT a FROM e)", "no nested SELECT"),
+        ("transform('enrichArray', a, b)", "no transform()"),
+    ],
+)
+def test_what_came_with_2016_is_refused_in_2015(expression: str, what: str) -> None:
+    with pytest.raises(BadRule) as caught:
+        compile_statement(parse(f"SELECT {expression} AS x FROM 'a'"), "2015-10-08")
+    assert caught.value.what == f"{what} in SQL version 2015-10-08 at line 1, column {caught.value.column}"
+    assert caught.value.fix == "use awsIotSqlVersion 2016-03-23"
+
+
+def test_64_levels_of_nesting_and_no_more() -> None:
+    def nested(levels: int) -> str:
+        return f"SELECT {'NOT ' * (levels - 1)}a AS x FROM 'a'"
+
+    compile_statement(parse(nested(64)))
+    error = refusal(nested(65))
+    assert "nested too deeply" in error.what
+    assert error.fix == "at most 64 levels"
+
+
+def test_a_statement_weighs_100_000_nodes_at_most() -> None:
+    """@a weighs 249 (248 and itself), each use of it one more, and their array one: 249 + 399 * 250 + 1."""
+
+    def using(times: int) -> str:
+        return f"SET @a = [{', '.join(['1'] * 248)}] SELECT VALUE [{', '.join(['@a'] * times)}] FROM 'a'"
+
+    compile_statement(parse(using(399)))
+    assert "too large" in refusal(using(400)).what
+
+
 def test_a_statement_has_a_longest_length() -> None:
     assert "characters" in refusal("SELECT a FROM 'a' " + " " * MAX_STATEMENT).what
 
