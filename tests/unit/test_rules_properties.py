@@ -203,10 +203,10 @@ def test_a_payload_survives_unchanged_in_value(document: Any) -> None:
     "payload", [b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000, b"[" * 100_000]
 )
 def test_a_deep_payload_is_not_json_and_answers_quickly(payload: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert run("SELECT * FROM 'a/#'", payload) == payload
     assert run("SELECT a.a AS x, encode(*, 'base64') AS raw FROM 'a/#'", payload).keys() == {"raw"}
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(
