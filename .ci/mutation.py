@@ -34,8 +34,8 @@ KILLED, SURVIVED, UNREACHED = "killed", "survived", "without a test"
 _BY_EXIT_CODE = {0: SURVIVED, 5: UNREACHED, 33: UNREACHED}
 """What pytest, and mutmut beside it, say of a mutant; everything else is a failed test or an end by force."""
 
-_WAITING = (None, 2)
-"""Not run yet, or stopped by hand."""
+_WAITING = (None, 0, 2)
+"""Not run yet, stopped by hand, or unnoticed so far: there may be a test for it now."""
 
 
 def main(count: str) -> int:
