@@ -54,7 +54,7 @@ mutation: setup
 
 # The tests that try many inputs, with all of them: 200,000 damaged streams, 1,050 damaged scenarios
 full-sizes: setup
-	THINGSTORM_SIZES=full $(RUN)/pytest tests/unit/test_broker_fuzz.py tests/unit/test_simulator_mutations.py
+	THINGSTORM_SIZES=full $(RUN)/pytest --timeout 300 tests/unit/test_broker_fuzz.py tests/unit/test_simulator_mutations.py
 
 # Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
 stages-test: setup

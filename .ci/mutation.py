@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-LEAST_PERCENT = 80
+LEAST_PERCENT = 75
 SEED = 11
 MUTANTS = Path("mutants")
 MUTMUT = Path(sys.executable).with_name("mutmut")

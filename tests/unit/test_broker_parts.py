@@ -97,6 +97,9 @@ def test_filters_that_are_fine(topic_filter: str) -> None:
 
 def test_the_prefix_of_basic_ingest_does_not_count() -> None:
     assert name_fault("$aws/rules/" + "n" * 200 + "/" + "x" * 256, AWS) == ""
+    assert name_fault("$aws/rules/n/" + "/".join("123456789"), AWS) == "more than 7 slashes"
+    assert name_fault("$aws/rules/n/" + "x" * 200 + "/" + "x" * 100, AWS) == "longer than 256 bytes"
+    assert filter_fault("", AWS) == filter_fault("a\0", AWS) == "empty filter or null character"
     assert "bytes" in name_fault("x" * 257, AWS)
     assert "bytes" in name_fault("ü" * 129, AWS)
 

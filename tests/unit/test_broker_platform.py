@@ -10,6 +10,7 @@ from gateway_clients import Desk, connect_bytes
 from broker.gateway import Gateway
 from broker.identity import Identity, identity_of
 from broker.limits import profile
+from broker.packets import V5
 from broker.policy import OPEN_DOCUMENT
 from broker.reporter import GATEWAY, METRICS_TOPIC
 from contracts.identity import Principal
@@ -52,6 +53,16 @@ def test_a_retained_job_is_kept_for_the_device_and_told() -> None:
     assert body["timestamp"] == desk.now // 10**6
     (_, found) = desk.client("a").subscribe("cmd/pump/a/job")
     assert (found.payload, found.retain) == (b'{"firmware":"2"}', True)
+
+
+def test_a_retained_message_names_the_subscription_that_brought_it() -> None:
+    desk = Desk("open")
+    desk.gateway.platform_publish("cmd/a", b"kept", desk.now, retain=True)
+    client = desk.client("a", level=V5)
+    (_, found) = client.subscribe("cmd/a", told={"subscription_identifier": (7,)})
+    assert found.told["subscription_identifier"] == (7,)
+    (_, found) = client.subscribe("cmd/a")
+    assert "subscription_identifier" not in found.told
 
 
 def test_what_a_rule_republishes_goes_to_the_rules_and_to_devices() -> None:
@@ -211,6 +222,8 @@ def test_a_refused_connect_counts_for_who_was_not_known_or_not_allowed() -> None
     nobody = desk.client()
     nobody.conversation._identity = None
     nobody.connect("a")
+    (failed,) = [body for topic, body in desk.events() if topic.endswith("connect_failed/a")]
+    assert failed["reason"] == "nobody authenticated"
     desk.gateway.quarantine("b", "odd", desk.now)
     desk.client().connect("b")
     (failed,) = [body for topic, body in desk.events() if topic.endswith("connect_failed/b")]

@@ -219,6 +219,7 @@ def test_an_attack_inside_an_uptick_is_an_attack_of_the_hostile_only() -> None:
     odd = {f"d{n}": LOAD for n in range(10)} | {"d3": {**LOAD, **FLOOD}}
     verdict = _judge(odd, fleet={"churn": 0.4, "uptick_z": 20.0, "uptick_ratio": 3.0})[-1]
     assert (verdict.kind, verdict.devices) == ("attack", ("d3",))
+    assert set(verdict.watched) == {f"d{n}" for n in range(10)} - {"d3"}
 
 
 def test_a_rollout_wave_doubles_rate_and_grows_payloads_without_becoming_an_attack() -> None:
@@ -315,6 +316,11 @@ def test_confidence_follows_what_was_seen(
 ) -> None:
     """Flagged devices score three times their threshold, the others a third of it."""
     assert _judge(odd, fleet=fleet)[-1].confidence == pytest.approx(confidence)
+
+
+def test_an_uptick_that_ebbs_is_told_with_the_least_confidence() -> None:
+    (verdict,) = _judge({}, ticks=1, past=[Tick(0, up=True)] * 2)
+    assert (verdict.kind, verdict.confidence) == ("benign_uptick", 0.5)
 
 
 def test_hostile_signs_inside_an_uptick_lower_its_confidence() -> None:

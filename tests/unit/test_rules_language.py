@@ -154,6 +154,30 @@ def test_version_2015_keeps_whole_decimals_and_has_no_literals() -> None:
             value(expression, version="2015-10-08")
 
 
+def test_version_2015_has_no_array_as_a_result_and_casts_true_to_a_decimal() -> None:
+    payload = {"l": [1], "n": 1}
+    assert value("l", payload, version="2015-10-08") is UNDEFINED
+    assert value("n", payload, version="2015-10-08") == 1
+    for version, kind in (("2015-10-08", float), ("2016-03-23", int)):
+        cast = value("CAST(TRUE AS Decimal)", version=version)
+        assert (cast, type(cast)) == (1, kind)
+
+
+def test_every_part_of_an_expression_knows_the_message() -> None:
+    for case in ("CASE topic(1) WHEN 'a' THEN topic(2) END", "CASE 1 WHEN 2 THEN 3 ELSE topic(2) END"):
+        assert value(case) == "b"
+    assert value("CASE 1 WHEN 2 THEN 3 ELSE n END", {"n": 4}) == 4
+    assert run("SELECT *, topic(2) AS t FROM 'a/#'", {"n": 4}) == {"n": 4, "t": "b"}
+
+
+def test_an_index_beyond_every_end_keeps_its_sign() -> None:
+    assert value("substring('abc', -1E40)") == "abc"
+    assert value("substring('abc', 1E40)") == ""
+    assert value("[1, [2]] = [1, [3]]") is False
+    assert value("[1] = [TRUE]") is False
+    assert value("[1, [2]] = [1.0, [2]]") is True
+
+
 def test_payload_that_is_not_json() -> None:
     assert run("SELECT * FROM 'a/#'", b"\xff\x00") == b"\xff\x00"
     assert run("SELECT encode(*, 'base64') AS data FROM 'a/#'", b"\xff") == {"data": "/w=="}

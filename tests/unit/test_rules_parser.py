@@ -39,6 +39,8 @@ def refusal(sql: str) -> BadRule:
         ("SELECT a FROM ''", 1, 15, "empty", "'+' and '#'"),
         ("SELECT 1E1000 AS x FROM 'a'", 1, 8, "out of range", "9.99E999"),
         ("SELECT CASE a THEN 1 END AS x FROM 'a'", 1, 15, "THEN", "expected WHEN"),
+        ("SELECT decode(a, 'Proto', 'b', 'c', 'd') AS x FROM 'a'", 1, 8, "decode() with protobuf", "base64"),
+        ("SELECT encode(a, 'protobuf') AS x FROM 'a'", 1, 8, "encode() with protobuf", "base64"),
     ],
 )
 def test_where_and_what(sql: str, line: int, column: int, what: str, fix: str) -> None:

@@ -64,6 +64,12 @@ def test_a_removal_leaves_its_sequence_and_an_insert_without_an_item_is_one() ->
     assert (list(found.upserts), len(found)) == (["kept"], 3)
 
 
+def test_a_removal_removes_whatever_item_comes_with_it() -> None:
+    odd = Change("REMOVE", "devices", {"device_id": "a"}, {"device_id": "a"}, None, 3, "s")
+    found = effect({"a": odd}, {})
+    assert (dict(found.upserts), dict(found.removals)) == ({}, {"a": 3})
+
+
 def test_what_a_scan_found_is_newer_than_all_and_leaves_the_sequence_of_its_key() -> None:
     found = effect({"a": device("a", 0, n=1), "b": device("b", 0)}, {"a": 9})
     assert {name: (one.sequence, one.new) for name, one in found.upserts.items()} == {
@@ -150,6 +156,7 @@ def test_a_row_becomes_its_item_again() -> None:
         (TIMESTAMP, 1_500, datetime(1970, 1, 1, 0, 0, 1, 500_000)),
         (JSON, {"a": [1, None]}, '{"a":[1,null]}'),
         (JSON, 2**70, str(2**70)),
+        (JSON, {"a": [2**70, 1]}, f'{{"a":[{2**70},1]}}'),
         (JSON, "[1]", "[1]"),
     ],
 )

@@ -50,7 +50,7 @@ CASES = (
     _case(
         "target-20k",
         {"kind": "paced", "devices": 400, "every": "20ms", "qos": 1, "seconds": 8.0},
-        quick={"seconds": 1.0},
+        quick={"seconds": 2.0},
         subjects=(RAW,),
     ),
 )
