@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -56,13 +57,18 @@ def column_of(file: Path, column: str) -> tuple[Json, ...]:
     """All values of a column. Raises ValueError: no such file or column, no values, or too many."""
     if file.suffix.lower() not in _READERS:
         raise ValueError(f"'{file.name}' is of no known kind: it ends in one of {', '.join(_READERS)}")
+    missing = f"there is no file '{file}': give its path from the folder of this file"
     try:
-        if not file.is_file():
-            raise ValueError(f"there is no file '{file}': give its path from the folder of this file")
-        now = file.stat()
+        now = (
+            file.stat()
+        )  # `is_file` does not say why from Python 3.14 on: a name too long is a missing file to it
+        if not stat.S_ISREG(now.st_mode):
+            raise ValueError(missing)
         if now.st_size > MAX_BYTES:
             raise ValueError(f"'{file.name}' is larger than {MAX_BYTES // 1_000_000} MB: cut it")
         return _read_once(file, column, (now.st_mtime_ns, now.st_size))
+    except FileNotFoundError:
+        raise ValueError(missing) from None
     except OSError as error:
         raise ValueError(f"'{file}' cannot be read: {error.strerror}") from None
 
