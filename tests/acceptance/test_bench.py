@@ -8,7 +8,7 @@ import psutil
 import pytest
 from conftest import here, thingstorm
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_two_cases_of_the_gateway_beside_stock_amqtt_lose_nothing(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_two_cases_of_the_gateway_beside_stock_amqtt_lose_nothing(tmp_path: Path
 def test_the_simulator_beside_other_clients_of_mqtt(tmp_path: Path) -> None:
     done = thingstorm(
         "bench", "simulator", "--quick", "--peers", "--case", "connects-5000", "--case", "flood-50-qos1",
-        "--case", "target-20k", "--json", "b.json", cwd=tmp_path, within=100,
+        "--case", "target-20k", "--json", "b.json", cwd=tmp_path, within=170,
     )  # fmt: skip
     assert done.code == 0, done.err
     told = json.loads((tmp_path / "b.json").read_text())
@@ -40,7 +40,8 @@ def test_the_simulator_beside_other_clients_of_mqtt(tmp_path: Path) -> None:
     for subject in ("thingstorm", "thingstorm-raw", "aiomqtt", "gmqtt"):
         assert figures["connects-5000", subject, "connects_per_s"] > 0
         assert figures["flood-50-qos1", subject, "messages_per_s"] > 0
-    assert 0 < figures["target-20k", "thingstorm-raw", "messages_per_s"] < 25_000
+    # paced; after a stall what was held back counts as well
+    assert 0 < figures["target-20k", "thingstorm-raw", "messages_per_s"] < 40_000
     assert ("target-20k", "thingstorm", "messages_per_s") not in figures
     assert {one["to"] for one in told["ratios"]} == {"thingstorm-raw", "aiomqtt", "gmqtt"}
     assert set(told["machine"]["versions"]) >= {"paho-mqtt", "aiomqtt", "gmqtt"}
