@@ -115,16 +115,16 @@ def connect_or_fail(port: int, device_id: str) -> None:
     assert codes == [True]
 
 
-def test_an_occupied_port_is_one_clear_line(tmp_path: Path) -> None:
+def test_occupied_ports_are_one_clear_line_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        finished = thingstorm(
+        finished = here(
             "up", "--ports", "auto", "--no-simulator", "--set", f"broker.port={port}", cwd=tmp_path
         )
     assert finished.code == 3
-    assert port in finished.err
+    assert f"127.0.0.1:{port} (broker.port)" in finished.err
     assert "fix:" in finished.err
     assert "Traceback" not in finished.err
 

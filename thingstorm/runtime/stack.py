@@ -46,6 +46,7 @@ from thingstorm.runtime.parts import (
     make_postgres,
     streams,
 )
+from thingstorm.runtime.ports import check_ports
 from thingstorm.runtime.rules_api import CONFIRM, add_rules
 from thingstorm.runtime.supervisor import supervise
 from thingstorm.runtime.troubles import telling_troubles
@@ -113,6 +114,7 @@ async def running(
     Raises ConfigError before anything starts, BackendError when a part fails.
     """
     check_backends(config)
+    check_ports(config)
     access = access_of(config, host=config.api.host)
     if config.api.postgres_port is not None:
         check_open(config.api.host, config.api.token, setting="api.token")
