@@ -52,9 +52,13 @@ MUTANTS ?= 200
 mutation: setup
 	$(RUN)/python .ci/mutation.py $(MUTANTS)
 
-# The tests that try many inputs, with all of them: 200,000 damaged streams, 1,050 damaged scenarios
+# The tests that try many inputs, with all of them: 200,000 damaged streams, 1,050 damaged scenarios, properties 5 to 40 times as often
+SIZED := test_broker_fuzz test_broker_state test_contracts_durable test_model_stored_baseline test_pipeline_shards \
+  test_rules_properties test_simulator_mutations
+full-sizes: export THINGSTORM_SIZES = full
 full-sizes: setup
-	THINGSTORM_SIZES=full $(RUN)/pytest --timeout 300 tests/unit/test_broker_fuzz.py tests/unit/test_simulator_mutations.py
+	$(RUN)/pytest -n 2 --timeout 300 $(SIZED:%=tests/unit/%.py)
+	$(RUN)/pytest --timeout 300 tests/integration/test_view_collections.py -k any_history
 
 # Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
 stages-test: setup

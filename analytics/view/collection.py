@@ -68,14 +68,20 @@ def _texts(value: Json) -> list[str]:
 
 
 def _json(value: Json) -> str:
-    """JSON text: as it is if it is a string holding JSON, else encoded."""
+    """JSON text: as it is if it is a string holding JSON, else encoded. ValueError: JSON has no such value."""
     if isinstance(value, str):
         orjson.loads(value)  # as strict as the database: one text that it refuses would fail the batch
         return value
+    return _encoded(value) or json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _encoded(value: object, **options: Any) -> str | None:
+    """By orjson, or nothing where it may be wrong: it writes `null` for NaN and infinity, and refuses integers beyond 64 bits."""
     try:
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value, **options).decode()
     except TypeError:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return None
+    return None if "null" in text else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +265,9 @@ def _fitted(
 
 
 def _dump(extra: Mapping[str, Json]) -> str:
-    """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text.
-
-    orjson writes `null` for them, and refuses integers beyond 64 bits: what it may get wrong is done by `json`.
-    """
-    try:
-        text = orjson.dumps(extra, default=str, option=_PLAIN).decode()
-    except TypeError:
-        text = "null"
-    if "null" not in text:
+    """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text."""
+    text = _encoded(extra, default=str, option=_PLAIN)
+    if text is not None:
         return text
     try:
         return json.dumps(extra, default=str, allow_nan=False)

@@ -7,6 +7,7 @@ from gateway_clients import Client, Desk, Got, publish_bytes
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sizes import size
 
 from broker.packets import V3, V5
 from broker.reporter import METRICS_TOPIC
@@ -172,5 +173,7 @@ class GatewayMachine(RuleBasedStateMachine):
             assert set(received) <= {one.payload for one in self.desk.rules}, client_id
 
 
-GatewayMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+GatewayMachine.TestCase.settings = settings(
+    max_examples=size(150, full=1_000), stateful_step_count=40, deadline=None
+)
 TestGateway = GatewayMachine.TestCase

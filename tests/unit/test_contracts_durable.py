@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sizes import size
 
 from contracts.envelope import decode, encode
 from contracts.errors import ConfigError
@@ -100,7 +101,9 @@ class JournalMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-JournalMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+JournalMachine.TestCase.settings = settings(
+    max_examples=size(25, full=500), stateful_step_count=20, deadline=None
+)
 test_a_journal_agrees_with_a_list = JournalMachine.TestCase
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_fleet import START, Fleet
+from sizes import size
 
 from analytics import stored_baseline
 from analytics.baseline import Baseline, Profile
@@ -119,7 +120,7 @@ _profiles = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=size(30, full=300))
 @given(
     devices=st.dictionaries(_names, _profiles, max_size=4),
     patterns=st.dictionaries(_names, st.frozensets(_names, max_size=3), max_size=3),

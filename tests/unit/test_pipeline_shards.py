@@ -13,6 +13,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sizes import size
 
 from analytics.view.applying import effect, latest
 from analytics.view.builtin import COLLECTIONS
@@ -240,7 +241,7 @@ async def play(actions: Sequence[str], seed: int, expiring: float) -> tuple[Serv
     return service, rows, reading
 
 
-@settings(max_examples=40)
+@settings(max_examples=size(40, full=500))
 @given(st.lists(st.sampled_from(ACTIONS), max_size=60), st.integers(0, 2**16))
 def test_whatever_happens_to_the_stream_the_view_ends_as_the_table(actions: list[str], seed: int) -> None:
     service, rows, _ = anyio.run(play, actions, seed, 0.05)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from sizes import size
 
 from contracts.errors import BadRule
 from contracts.messages import Message
@@ -19,7 +20,9 @@ from pipeline.rules.payload import decode, encode
 from pipeline.rules.substitution import Template
 from pipeline.rules.values import UNDEFINED
 
-COMMON = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+COMMON = settings(
+    deadline=None, max_examples=size(150, full=3_000), suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def message(payload: bytes, topic: str = "a/b") -> Message:

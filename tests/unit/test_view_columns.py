@@ -60,6 +60,23 @@ def test_any_value_comes_back_from_its_text(given_: dict[str, Json]) -> None:
     assert json.loads(row["extra"] or "{}") == item
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, [1, math.nan], {"a": {"b": math.inf}}])
+def test_what_json_has_not_is_kept_as_text_beside_its_column(value: Json) -> None:
+    docs = Collection("docs", ("_id",), {"payload": JSON}, {})
+    columns = docs.columns_of({"0": {"payload": value}}, sequences=range(1), at=NOW)
+    (row,) = docs.table(columns).to_pylist()
+    assert row["payload"] is None
+    assert json.loads(row["extra"]) == {"payload": str(value)}
+
+
+@pytest.mark.parametrize("value", [None, [None, 1], {"null": "null"}, {"a": None, "b": 2**70}, 2**70])
+def test_a_null_of_json_stays_in_its_column(value: Json) -> None:
+    docs = Collection("docs", ("_id",), {"payload": JSON}, {})
+    columns = docs.columns_of({"0": {"payload": value}}, sequences=range(1), at=NOW)
+    (row,) = docs.table(columns).to_pylist()
+    assert (json.loads(row["payload"] or "null"), row["extra"]) == (value, None)
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_json_does_not_know_is_kept_as_text(odd: float) -> None:
     (row,) = stored({"odd": odd, "fine": 1, "none": None})
