@@ -33,18 +33,19 @@ test: setup ## Unit, integration, acceptance and packaging tests; .ci/run lists 
 screenshots: setup
 	THINGSTORM_SCREENSHOTS=1 $(RUN)/pytest tests/acceptance/test_page.py
 
-# Which tests `coverage` runs.
+# Which tests `coverage` runs; with all of them those of the stages as well.
 COVERED ?= tests
 export COVERAGE_FILE = $(CURDIR)/build/coverage/data
+COVERING := $(RUN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 180
 
-# Coverage of each package by branches, none under 85 % (COVERED=tests/unit: of some tests)
+# Coverage of each package by branches, none under 85 % (COVERED=tests/unit: of some tests). A test that fails spoils the exit code, not the table.
 coverage: setup
 	@mkdir -p build/coverage
 	$(RUN)/coverage erase
-	$(RUN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 180 $(COVERED)
-	$(RUN)/coverage combine --quiet
-	$(RUN)/coverage json --quiet -o build/coverage/coverage.json
-	$(RUN)/python .ci/coverage_table.py build/coverage/coverage.json
+	failed=0; $(COVERING) $(COVERED) || failed=1; \
+	if [ '$(COVERED)' = tests ]; then $(COVERING) -m stages tests/acceptance || failed=1; fi; \
+	$(RUN)/coverage combine --quiet && $(RUN)/coverage json --quiet -o build/coverage/coverage.json && \
+	$(RUN)/python .ci/coverage_table.py build/coverage/coverage.json && exit $$failed
 
 # Small changes to the gateway's core, the IoT SQL evaluator, the view's apply and the verdict: how many do the tests notice?
 # MUTANTS: of each area so many, or `all`
