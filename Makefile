@@ -55,7 +55,7 @@ mutation: setup
 
 # The tests that try many inputs, with all of them: 200,000 damaged streams, 1,050 damaged scenarios, properties 5 to 40 times as often
 SIZED := test_broker_fuzz test_broker_state test_contracts_durable test_model_stored_baseline test_pipeline_shards \
-  test_rules_properties test_simulator_mutations
+  test_rules_explaining test_rules_properties test_simulator_mutations
 full-sizes: export THINGSTORM_SIZES = full
 full-sizes: setup
 	$(RUN)/pytest -n 2 --timeout 300 $(SIZED:%=tests/unit/%.py)

@@ -3,26 +3,37 @@
 import hashlib
 import math
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from contracts.errors import BadRule
-from contracts.messages import Message
+from contracts.messages import Message, PublishProperties
 from pipeline.rules.context import Context
 from pipeline.rules.evaluator import compile_statement
 from pipeline.rules.functions import FUNCTIONS, UNAVAILABLE
 from pipeline.rules.functions.md2 import md2
 from pipeline.rules.parser import parse
-from pipeline.rules.values import UNDEFINED
+from pipeline.rules.services import Services
+from pipeline.rules.values import UNDEFINED, Value
 
 PAYLOAD = b'{"o": {"a": "b", "my-key": 1}, "l": [1, 2], "n": null, "s": "hello"}'
 
 
-def value(expression: str, *, client_id: str = "device-1", topic: str = "things/myThings/thingOne") -> Any:
-    message = Message("id-1", client_id, "", topic, PAYLOAD, 1, False, 1_481_825_251_155_999_999)
-    return compile_statement(parse(f"SELECT VALUE {expression} FROM '#'"))(Context(message))
+def value(
+    expression: str,
+    *,
+    client_id: str = "device-1",
+    topic: str = "things/myThings/thingOne",
+    properties: PublishProperties | None = None,
+    services: Services | None = None,
+) -> Any:
+    at = 1_481_825_251_155_999_999
+    message = Message("id-1", client_id, "", topic, PAYLOAD, 1, False, at, properties=properties)
+    context = Context(message, services=services)
+    return compile_statement(parse(f"SELECT VALUE {expression} FROM '#'"))(context)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +69,12 @@ def value(expression: str, *, client_id: str = "device-1", topic: str = "things/
         ("tan(3)", -0.1425465430742778),
         ("bitand(13, '5.9')", 5),
         ("bitnot(13)", -14),  # guide ambiguous: it prints 2
+        ("ceil(7)", 7),
+        ("sqrt('x')", UNDEFINED),
+        ("power(2, missing)", UNDEFINED),
+        ("bitor(1, 'x')", UNDEFINED),
+        ("trunc('x', 1)", UNDEFINED),
+        ("trunc(1.5, '1')", UNDEFINED),
     ],
 )
 def test_numbers(expression: str, expected: Any) -> None:
@@ -100,6 +117,12 @@ def test_numbers(expression: str, expected: Any) -> None:
         ("concat(1, 'hello')", "1hello"),
         ("concat([1, 2], 'x', [3])", [1, 2, "x", 3]),
         ("concat(1, 2)", UNDEFINED),
+        ("lpad(1, 2)", "  1"),
+        ("rpad('x', 'y')", UNDEFINED),
+        ("length(rpad(lpad('x', 200000), 1000))", 2001),  # 1,000 spaces at a time
+        ("regexp_replace('abcd', '(', 'x')", UNDEFINED),
+        ("regexp_matches('aaaa', '(?=a)(a{1000}){1000}')", UNDEFINED),  # a million copies: too much to try
+        ("regexp_matches('aaaa', '(?=a)(a{2}){2}')", True),
     ],
 )
 def test_text(expression: str, expected: Any) -> None:
@@ -126,6 +149,10 @@ def test_text(expression: str, expected: Any) -> None:
         ("decode(encode(s, 'base64'), 'base64')", "hello"),
         ("decode('%', 'base64')", None),
         ("encode(s, 'rot13')", UNDEFINED),
+        ("decode(s, 'rot13')", UNDEFINED),
+        ("decode(7, 'base64')", UNDEFINED),
+        ("get(7, 0)", UNDEFINED),
+        ("{'a': missing, 'b': 1}", {"b": 1}),
     ],
 )
 def test_objects(expression: str, expected: Any) -> None:
@@ -164,6 +191,14 @@ def test_md2_against_rfc_1319() -> None:
         ("time_to_epoch('30 February 2015', 'dd MMMM yyyy')", UNDEFINED),
         ("time_to_epoch('yesterday', 'dd MMMM yyyy')", UNDEFINED),
         ("time_to_epoch('1', 'QQ')", UNDEFINED),
+        ("time_to_epoch(7, 'yyyy')", UNDEFINED),
+        ("time_to_epoch('2020 2020', 'yyyy yyyy')", UNDEFINED),
+        ("time_to_epoch('1 Foo 2020', 'd MMM yyyy')", UNDEFINED),
+        ("time_to_epoch('2020 Nowhere/Land', 'yyyy VV')", UNDEFINED),
+        ("time_to_epoch('03.04.20 12:30 AM', 'dd.MM.yy hh:mm a')", 1585873800000),
+        ("time_to_epoch('03.04.20 12:30 PM', 'dd.MM.yy hh:mm a')", 1585917000000),
+        ("parse_time('HH:mm ZZ', 0, 'Asia/Kolkata')", "05:30 +05:30"),
+        ("parse_time('HH:mm ZZZ', 0, 'Asia/Kolkata')", "05:30 Asia/Kolkata"),
         ("timestamp()", 1481825251155),
     ],
 )
@@ -182,6 +217,93 @@ def test_the_message_itself() -> None:
     assert value("accountid()") == "000000000000"
     assert str(uuid.UUID(value("newuuid()"))).count("-") == 4
     assert 0 <= value("rand()") < 1
+
+
+PROPERTIES = PublishProperties(
+    payload_format=1,
+    content_type="application/json",
+    response_topic="answers/1",
+    correlation_data=b"7",
+    user=(("site", "a"), ("site", "b"), ("kind", "x")),
+)
+
+
+@pytest.mark.parametrize(
+    ("expression", "with_properties", "without"),
+    [
+        ("get_mqtt_property('format_indicator')", "UTF8_DATA", "UNSPECIFIED_BYTES"),
+        ("get_mqtt_property('content_type')", "application/json", UNDEFINED),
+        ("get_mqtt_property('response_topic')", "answers/1", UNDEFINED),
+        ("get_mqtt_property('correlation_data')", "Nw==", UNDEFINED),
+        ("get_mqtt_property('topic_alias')", UNDEFINED, UNDEFINED),
+        ("get_user_properties('site')", ["a", "b"], UNDEFINED),
+        ("get_user_properties('colour')", UNDEFINED, UNDEFINED),
+        ("get_user_properties()", [{"site": "a"}, {"site": "b"}, {"kind": "x"}], UNDEFINED),
+    ],
+)
+def test_properties_of_mqtt_5(expression: str, with_properties: Any, without: Any) -> None:
+    assert value(expression, properties=PROPERTIES) == with_properties
+    assert value(expression) == without
+
+
+def test_what_came_from_no_client_has_no_format() -> None:
+    assert value("get_mqtt_property('format_indicator')", client_id="", properties=PROPERTIES) is UNDEFINED
+
+
+class Answering:
+    """Services that answer with what they were asked."""
+
+    def thing_shadow(self, thing: str, name: str) -> Value:
+        return [thing, name]
+
+    def item(self, table: str, key: Mapping[str, Value]) -> Value:
+        return {"table": table, "key": dict(key), "text": "x" * (9_000 if table == "large" else 1)}
+
+    def invoke(self, function: str, document: Value) -> Value:
+        return [function, document]
+
+    def registry(self, api: str, thing: str) -> Value:
+        return [api, thing]
+
+    def secret(self, secret: str) -> Value:
+        return {"bytes": b"7", "object": '{"a": 1}', "text": "word"}.get(secret, UNDEFINED)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("get_thing_shadow('t', 'role')", ["t", ""]),
+        ("get_thing_shadow('t', 'name', 'role')", ["t", "name"]),
+        ("get_thing_shadow(7, 'role')", UNDEFINED),
+        ("get_thing_shadow('t', 7, 'role')", UNDEFINED),
+        ("get_dynamodb('t', 'k', 1, 'role').key", {"k": 1}),
+        ("get_dynamodb('t', 'k', 1, 's', 'two', 'role').key", {"k": 1, "s": "two"}),
+        ("get_dynamodb('t', 'k', 1, 's', 'role')", UNDEFINED),
+        ("get_dynamodb(1, 'k', 1, 'role')", UNDEFINED),
+        ("get_dynamodb('t', 1, 1, 'role')", UNDEFINED),
+        ("get_dynamodb('t', 'k', [1], 'role')", UNDEFINED),
+        ("get_dynamodb('large', 'k', 1, 'role')", UNDEFINED),
+        ("aws_lambda('f', {'n': 1})", ["f", {"n": 1}]),
+        ("aws_lambda('f', missing)", UNDEFINED),
+        ("aws_lambda(7, 1)", UNDEFINED),
+        ("get_registry_data('DescribeThing', 't', 'role')", ["DescribeThing", "t"]),
+        ("get_registry_data('DeleteThing', 't', 'role')", UNDEFINED),
+        ("get_registry_data('DescribeThing', 7, 'role')", UNDEFINED),
+        ("get_secret('bytes', 'SecretBinary', 'role')", "Nw=="),
+        ("get_secret('bytes', 'SecretString', 'role')", UNDEFINED),
+        ("get_secret('object', 'SecretString', 'role')", {"a": 1}),
+        ("get_secret('object', 'SecretString', 'a', 'role')", 1),
+        ("get_secret('object', 'SecretString', 'b', 'role')", UNDEFINED),
+        ("get_secret('object', 'SecretBinary', 'role')", UNDEFINED),
+        ("get_secret('text', 'SecretString', 'role')", "word"),
+        ("get_secret('text', 'SecretString', 'a', 'role')", UNDEFINED),
+        ("get_secret('none', 'SecretString', 'role')", UNDEFINED),
+        ("get_secret(7, 'SecretString', 'role')", UNDEFINED),
+    ],
+)
+def test_what_is_asked_of_a_service(expression: str, expected: Any) -> None:
+    assert value(expression, services=Answering()) == expected
+    assert value(expression) is UNDEFINED  # nobody to ask
 
 
 def test_names_in_any_case() -> None:
