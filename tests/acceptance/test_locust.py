@@ -143,7 +143,7 @@ def _check_statistics(folder: Path, seen: list[Message]) -> None:
 def test_a_broker_that_is_not_there_is_a_failure_in_the_statistics(tmp_path: Path) -> None:
     (tmp_path / "shared.yaml").write_text(TEXT)
     where = ("--scenario", "shared.yaml", "--mqtt-port", str(free_port()))
-    alone = locust("--headless", "-u", "1", "-t", "4s", "--csv", "told", *where, cwd=tmp_path)
+    alone = locust("--headless", "-u", "1", "-t", "6s", "--csv", "told", *where, cwd=tmp_path)
     code, out = ended(alone)
     assert code == 1, out
     with (tmp_path / "told_failures.csv").open() as file:
