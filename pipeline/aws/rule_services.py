@@ -3,13 +3,14 @@
 A function never fails a rule: what cannot be answered is Undefined, counted, and shown by the health of `rules`.
 """
 
+import base64
 import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from boto3.dynamodb.types import TypeDeserializer
+from boto3.dynamodb.types import Binary, TypeDeserializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ..actions.attributes import to_attribute
@@ -125,11 +126,13 @@ class AwsServices:
 
 
 def _plain(value: Any) -> Value:
-    """As JSON would bring it: no Decimal where a float says the same, no set, no Binary."""
+    """As JSON would bring it: no Decimal where a float says the same, no set; bytes as base64, as DynamoDB writes them."""
     if is_number(value):
         return settle(value, whole=True) if not isinstance(value, int) else value
     if isinstance(value, set | list):
         return [_plain(one) for one in value]
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
-    return value if value is None or isinstance(value, str | bool) else str(value)
+    if isinstance(value, Binary):
+        return base64.b64encode(bytes(value)).decode()  # type: ignore[call-overload]  # its stub is wrong
+    return value if value is None or isinstance(value, bool) else str(value)
