@@ -1,0 +1,75 @@
+"""The loop of the models' process, in this one: frames in, frames out, and an error is told to the one who asked."""
+
+import io
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analytics.detectors import child
+
+ROWS = np.random.default_rng(1).normal(size=(40, 3))
+
+
+def served(
+    monkeypatch: pytest.MonkeyPatch, *frames: tuple[bytes, int, bytes], rest: bytes = b""
+) -> list[Any]:
+    """What it answers to these frames, until its input ends."""
+    asked, answered = io.BytesIO(), io.BytesIO()
+    for frame in frames:
+        child.write_frame(asked, *frame)
+    asked.write(rest)
+    asked.seek(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["child", "0"])
+        patch.setattr(sys, "stdin", SimpleNamespace(buffer=asked))
+        patch.setattr(sys, "stdout", SimpleNamespace(buffer=answered))
+        child.main()
+    answered.seek(0)
+    return list(iter(lambda: child.read_frame(answered), None))
+
+
+def model(name: str, **settings: Any) -> bytes:
+    return json.dumps({"name": name, "settings": settings}).encode()
+
+
+def test_a_model_is_made_fitted_asked_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    far = np.vstack([ROWS[:2], [[50.0, 50.0, 50.0]]])
+    fitted, scored, gone = served(
+        monkeypatch,
+        (b"M", 7, model("HBOS")),
+        (b"F", 7, child.pack(ROWS)),
+        (b"S", 7, child.pack(far)),
+        (b"D", 7, b""),
+        (b"D", 7, b""),
+        (b"S", 7, child.pack(far)),
+    )
+    assert (fitted[0], fitted[1], child.unpack(fitted[2]).size) == (b"R", 7, 0)
+    scores = child.unpack(scored[2])
+    assert scores.argmax() == 2
+    assert gone[0] == b"E"
+    assert b"KeyError" in gone[2]
+
+
+def test_a_class_that_cannot_be_made_is_told_with_each_request_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = served(
+        monkeypatch,
+        (b"M", 1, model("NoSuchModel")),
+        (b"M", 2, b"no json"),
+        (b"M", 3, model("HBOS", n_bins=7)),
+        (b"F", 1, child.pack(ROWS)),
+        (b"S", 2, child.pack(ROWS)),
+        (b"S", 3, child.pack(ROWS)),  # before it was fitted
+        (b"F", 3, child.pack(ROWS)),
+    )
+    assert [(kind, number) for kind, number, _ in answers] == [(b"E", 1), (b"E", 2), (b"E", 3), (b"R", 3)]
+    assert b"nosuchmodel" in answers[0][2]
+
+
+def test_it_ends_where_its_input_ends_even_within_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served(monkeypatch, rest=b"F\0\0") == []
