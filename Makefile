@@ -7,7 +7,7 @@ RUN := .venv/bin
 GATED := hostile/exfiltration hostile/credential-bruteforce hostile/coordinated-botnet \
   benign/firmware-rollout-small benign/flash-crowd-building flood-inside-rollout
 
-.PHONY: help setup demo up test screenshots coverage mutation full-sizes stages-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
+.PHONY: help setup demo up test screenshots coverage mutation full-sizes long-test compose-test localstack-test terraform-test check model-gate docs audit licences sbom dist fmt clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,7 +33,7 @@ test: setup ## Unit, integration, acceptance and packaging tests; .ci/run lists 
 screenshots: setup
 	THINGSTORM_SCREENSHOTS=1 $(RUN)/pytest tests/acceptance/test_page.py
 
-# Which tests `coverage` runs; with all of them those of the stages as well.
+# Which tests `coverage` runs; with all of them those of `long-test` as well.
 COVERED ?= tests
 export COVERAGE_FILE = $(CURDIR)/build/coverage/data
 COVERING := $(RUN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 180
@@ -43,7 +43,7 @@ coverage: setup
 	@mkdir -p build/coverage
 	$(RUN)/coverage erase
 	failed=0; $(COVERING) $(COVERED) || failed=1; \
-	if [ '$(COVERED)' = tests ]; then $(COVERING) -m stages tests/acceptance || failed=1; fi; \
+	if [ '$(COVERED)' = tests ]; then $(COVERING) -m 'stages or long' tests/acceptance || failed=1; fi; \
 	$(RUN)/coverage combine --quiet && $(RUN)/coverage json --quiet -o build/coverage/coverage.json && \
 	$(RUN)/python .ci/coverage_table.py build/coverage/coverage.json && exit $$failed
 
@@ -61,9 +61,9 @@ full-sizes: setup
 	$(RUN)/pytest -n 2 --timeout 300 $(SIZED:%=tests/unit/%.py)
 	$(RUN)/pytest --timeout 300 tests/integration/test_view_collections.py -k any_history
 
-# Stages as processes of their own: the demo, kills under load, bad input. Apart from `test` for its length alone.
-stages-test: setup
-	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m stages tests/acceptance
+# Stages as processes of their own: the demo, kills under load, bad input; and what plays long in real time. Apart from `test` for its length alone.
+long-test: setup
+	$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'stages or long' tests/acceptance
 
 compose-test: setup ## docker compose for real: build, demo, kills, restart, down (needs an engine)
 	tests/compose/with-engine $(RUN)/pytest -m compose -p no:xdist -s tests/compose

@@ -29,6 +29,7 @@ def test_two_cases_of_the_gateway_beside_stock_amqtt_lose_nothing(tmp_path: Path
     assert {one.pid for one in psutil.Process().children(recursive=True)} <= before
 
 
+@pytest.mark.long
 def test_the_simulator_beside_other_clients_of_mqtt(tmp_path: Path) -> None:
     done = thingstorm(
         "bench", "simulator", "--quick", "--peers", "--case", "connects-5000", "--case", "flood-50-qos1",

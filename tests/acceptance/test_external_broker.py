@@ -13,6 +13,7 @@ from test_stages_demo import SHORT
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("without_pyod")
 def test_a_scenario_passes_over_mosquitto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with a_mosquitto(tmp_path) as mosquitto:

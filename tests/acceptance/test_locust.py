@@ -77,6 +77,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, out
 
 
+@pytest.mark.long
 async def test_two_workers_share_the_devices_and_locust_counts_every_message(tmp_path: Path) -> None:
     (tmp_path / "shared.yaml").write_text(TEXT)
     messages = BatchStream[Message]("messages", capacity=10_000)

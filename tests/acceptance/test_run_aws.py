@@ -7,7 +7,7 @@ import pytest
 from conftest import thingstorm
 from recordings import BEGIN, fleet, flood, write_csv
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = [pytest.mark.timeout(280), pytest.mark.long]
 
 FAULTS = """scenario: v1
 name: faults

@@ -1,9 +1,12 @@
-"""The loop of the models' process, in this one: frames in, frames out, and an error is told to the one who asked."""
+"""The loop of the models' process, in this one: frames in, frames out, and an error is told to the one who asked.
+
+With a class that is made here: PyOD's own, whose import is seconds, are tested in their process (tests/contract/test_detectors.py).
+"""
 
 import io
 import json
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,28 @@ def served(
     return list(iter(lambda: child.read_frame(answered), None))
 
 
+class Distance:
+    """Of a row from the middle of what it was fitted on, in the form of PyOD's classes."""
+
+    def __init__(self, power: int = 1) -> None:
+        self._power = power
+
+    def fit(self, rows: np.ndarray) -> None:
+        self._middle = rows.mean(axis=0)
+
+    def decision_function(self, rows: np.ndarray) -> np.ndarray:
+        return np.abs(rows - self._middle).sum(axis=1) ** self._power
+
+
+@pytest.fixture(autouse=True)
+def as_pyod(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pyod", "pyod.models"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    made = ModuleType("pyod.models.distance")
+    made.Distance = Distance  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+
+
 def model(name: str, **settings: Any) -> bytes:
     return json.dumps({"name": name, "settings": settings}).encode()
 
@@ -40,7 +65,7 @@ def test_a_model_is_made_fitted_asked_and_dropped(monkeypatch: pytest.MonkeyPatc
     far = np.vstack([ROWS[:2], [[50.0, 50.0, 50.0]]])
     fitted, scored, gone = served(
         monkeypatch,
-        (b"M", 7, model("HBOS")),
+        (b"M", 7, model("Distance")),
         (b"F", 7, child.pack(ROWS)),
         (b"S", 7, child.pack(far)),
         (b"D", 7, b""),
@@ -61,7 +86,7 @@ def test_a_class_that_cannot_be_made_is_told_with_each_request_and_others_go_on(
         monkeypatch,
         (b"M", 1, model("NoSuchModel")),
         (b"M", 2, b"no json"),
-        (b"M", 3, model("HBOS", n_bins=7)),
+        (b"M", 3, model("Distance", power=2)),
         (b"F", 1, child.pack(ROWS)),
         (b"S", 2, child.pack(ROWS)),
         (b"S", 3, child.pack(ROWS)),  # before it was fitted
