@@ -113,3 +113,22 @@ def test_the_operand_that_decided_is_told() -> None:
     assert false.why == "WHERE is false: a = 2 is false (a is 1)"
     word = explain(Rule("r", "SELECT * FROM 'a' WHERE 7"), Context(message(b"{}", "a")))
     assert word.why.startswith("WHERE is 7")
+
+
+def test_the_text_of_an_explanation_is_a_tree_and_its_values_are_cut() -> None:
+    rule = Rule("r", "SET @n = a.b + 1 SELECT @n AS n, upper(s) AS u FROM 'a'")
+    assert lines(explain(rule, Context(message(b'{"a": {"b": 1}, "s": "x"}', "a")))) == [
+        "rule r: fires, decided by SELECT: there is no WHERE",
+        "SET @n -> 2",
+        "  a.b + 1 -> 2",
+        "    a.b -> 1",
+        '      a -> {"b":1}',
+        "SELECT @n AS n -> 2",
+        'SELECT upper(s) AS u -> "X"',
+        '  s -> "x"',
+        'result: {"n":2,"u":"X"}',
+    ]
+    long = explain(Rule("r", "SELECT s FROM 'a'"), Context(message(b'{"s": "%s"}' % (b"x" * 500), "a")))
+    assert lines(long)[1] == f'SELECT s -> "{"x" * 199}...'
+    raw = explain(Rule("r", "SELECT * FROM 'a'"), Context(message(b"\xff", "a")))
+    assert lines(raw)[-1] == r"result: b'\xff'"

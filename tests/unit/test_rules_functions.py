@@ -13,11 +13,11 @@ from contracts.errors import BadRule
 from contracts.messages import Message, PublishProperties
 from pipeline.rules.context import Context
 from pipeline.rules.evaluator import compile_statement
-from pipeline.rules.functions import FUNCTIONS, UNAVAILABLE
+from pipeline.rules.functions import FUNCTIONS, UNAVAILABLE, patterns
 from pipeline.rules.functions.md2 import md2
 from pipeline.rules.parser import parse
 from pipeline.rules.services import Services
-from pipeline.rules.values import UNDEFINED, Value
+from pipeline.rules.values import MAX_TEXT, UNDEFINED, Value
 
 PAYLOAD = b'{"o": {"a": "b", "my-key": 1}, "l": [1, 2], "n": null, "s": "hello"}'
 
@@ -112,6 +112,10 @@ def test_numbers(expression: str, expected: Any) -> None:
         ("regexp_replace('abcd', 'b(.*)d', '$1')", "ac"),
         ("regexp_replace('abcd', 'b(?<x>.*)d', '${x}\\$')", "ac$"),
         ("regexp_replace('abcd', 'b', '$7')", UNDEFINED),
+        ("regexp_replace('abcd', 'b', '$')", UNDEFINED),
+        ("regexp_replace('aXbX', '(?<=a)X', '-')", "a-bX"),
+        ("regexp_replace('ab', '(?=a)(', 'x')", UNDEFINED),
+        ("regexp_substr('foo', '(')", UNDEFINED),
         ("regexp_substr('abc', 'x')", UNDEFINED),
         ("concat(1)", "1"),  # guide ambiguous: "returned unmodified" beside this example
         ("concat(1, 'hello')", "1hello"),
@@ -127,6 +131,31 @@ def test_numbers(expression: str, expected: Any) -> None:
 )
 def test_text(expression: str, expected: Any) -> None:
     assert value(expression) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "found", "rest"),
+    [
+        ("a" * 10_000, "(?<=a)a$", "a", "a" * 9_999),
+        ("a" * 10_001, "(?<=a)a$", UNDEFINED, UNDEFINED),  # backtracking takes short texts only
+        ("a" * 250_000, r"\p{L}+$", UNDEFINED, UNDEFINED),  # a large program on a long text
+        ("x" + "a" * 512, "a" * 512, "a" * 512, "x"),
+        ("a", f"{'a' * 511}|a", UNDEFINED, UNDEFINED),
+    ],
+    ids=["short", "too long to backtrack", "too many steps", "long pattern", "too long a pattern"],
+)
+def test_texts_and_patterns_beyond_the_bounds_are_undefined(
+    text: str, pattern: str, found: Any, rest: Any
+) -> None:
+    assert patterns.substring(text, pattern) == found
+    assert patterns.replace(text, pattern, "") == rest
+
+
+def test_a_replacement_is_bounded_in_matches_and_in_length() -> None:
+    assert patterns.replace("ab" * 2_000, "a", "") == "b" * 2_000
+    assert patterns.replace("ab" * 2_001, "a", "") is UNDEFINED
+    assert patterns.replace("ab", "a", "x" * (MAX_TEXT - 1)) == "x" * (MAX_TEXT - 1) + "b"
+    assert patterns.replace("ab", "a", "x" * (MAX_TEXT + 1)) is UNDEFINED
 
 
 @pytest.mark.parametrize(
@@ -148,7 +177,9 @@ def test_text(expression: str, expected: Any) -> None:
         ("transform('enrichArray', o, [1])", UNDEFINED),
         ("decode(encode(s, 'base64'), 'base64')", "hello"),
         ("decode('%', 'base64')", None),
+        ("decode('/w==', 'base64')", None),
         ("encode(s, 'rot13')", UNDEFINED),
+        ("encode(n, 'base64')", UNDEFINED),
         ("decode(s, 'rot13')", UNDEFINED),
         ("decode(7, 'base64')", UNDEFINED),
         ("get(7, 0)", UNDEFINED),
@@ -179,7 +210,16 @@ def test_md2_against_rfc_1319() -> None:
         ("parse_time('E, d MMM yy h:mm a Z', 0, 'America/New_York')", "Wed, 31 Dec 69 7:00 PM -0500"),
         ("parse_time('EEEE MMMM D', 0)", "Thursday January 1"),
         ("parse_time('yyyy', 0, 'Nowhere/Land')", UNDEFINED),
+        ("parse_time('yyyy', 0, 5)", UNDEFINED),
+        ("parse_time('yyyy', 'x')", UNDEFINED),
+        ("parse_time(NULL, 0)", UNDEFINED),
         ("parse_time('yyyy', 1E30)", UNDEFINED),
+        ("parse_time('HH:mm', 0, '-0530')", "18:30"),
+        ("parse_time('HH:mm', 0, 'PST')", "16:00"),
+        ("parse_time('HH:mm', 0, '+24:00')", UNDEFINED),
+        ("parse_time('k K xxxx-ww-e G', 0)", "24 0 1970-01-4 AD"),
+        ("parse_time('MMM S SSSS', 1234)", "Jan 2 2340"),
+        ("parse_time(\"d 'o''clock' ''\", 0)", "1 o'clock '"),
         ("parse_time('Q', 0)", UNDEFINED),
         ("time_to_epoch('2020-04-03 09:45:18 UTC+01:00', 'yyyy-MM-dd HH:mm:ss VV')", 1585903518000),
         ("time_to_epoch('18 December 2015', 'dd MMMM yyyy')", 1450396800000),
@@ -192,6 +232,10 @@ def test_md2_against_rfc_1319() -> None:
         ("time_to_epoch('yesterday', 'dd MMMM yyyy')", UNDEFINED),
         ("time_to_epoch('1', 'QQ')", UNDEFINED),
         ("time_to_epoch(7, 'yyyy')", UNDEFINED),
+        ("time_to_epoch('2020', 2020)", UNDEFINED),
+        ("time_to_epoch('sep 2020', 'MMM yyyy')", 1598918400000),
+        ("time_to_epoch('2020 o''clock', \"yyyy 'o''clock'\")", 1577836800000),
+        ('time_to_epoch("20\'02", "yy\'\'MM")', 1580515200000),
         ("time_to_epoch('2020 2020', 'yyyy yyyy')", UNDEFINED),
         ("time_to_epoch('1 Foo 2020', 'd MMM yyyy')", UNDEFINED),
         ("time_to_epoch('2020 Nowhere/Land', 'yyyy VV')", UNDEFINED),

@@ -13,7 +13,7 @@ from ..values import UNDEFINED, Value, to_int
 from .base import register
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LETTERS: Final = re.compile(r"'((?:''|[^'])*)'|''|(([A-Za-z])\3*)|([^A-Za-z'])", re.DOTALL)
+_LETTERS: Final = re.compile(r"'((?:''|[^'])*)'|(([A-Za-z])\3*)|([^A-Za-z'])", re.DOTALL)
 _OFFSET: Final = re.compile(r"(?:UTC|GMT|UT)?([+-])(\d{1,2}):?(\d{2})?")
 _SHORT_ZONES: Final = {
     "Z": "UTC",
@@ -59,14 +59,17 @@ def _formatted(pattern: str, moment: datetime) -> Value:
     for match in _LETTERS.finditer(pattern):
         quoted, run, letter, other = match.group(1, 2, 3, 4)
         if run is None:
-            parts.append(
-                "'" if quoted is None and other is None else (quoted or other or "").replace("''", "'")
-            )
+            parts.append(_literal(quoted, other))
         elif letter in _FIELDS:
             parts.append(_FIELDS[letter](moment, len(run)))
         else:
             return UNDEFINED
     return "".join(parts)
+
+
+def _literal(quoted: str | None, other: str | None) -> str:
+    """Text that is no field. Two quotes stand for one, in quotes and by themselves."""
+    return "'" if quoted == "" else (quoted or other or "").replace("''", "'")
 
 
 def _year(moment: datetime, width: int) -> str:
@@ -145,8 +148,7 @@ def _reader(pattern: str) -> re.Pattern[str] | None:
     for match in _LETTERS.finditer(pattern):
         quoted, run, letter, other = match.group(1, 2, 3, 4)
         if run is None:
-            literal = "'" if quoted is None and other is None else (quoted or other or "").replace("''", "'")
-            parts.append(re.escape(literal))
+            parts.append(re.escape(_literal(quoted, other)))
         elif letter == "M":
             parts.append(r"(?P<month_name>[A-Za-z]+)" if len(run) > 2 else r"(?P<month>\d{1,2})")
         elif run in ("yy", "uu"):
