@@ -131,7 +131,7 @@ def read_object(key: str, body: bytes) -> list[Mapping[str, Any]]:
         return list(parquet.read_rows(body))
     try:
         rows = [json.loads(line) for line in compression.unpack(key, body).splitlines() if line.strip()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"object {key} has a line that is no JSON: {error}", fix="set AppendDelimiterToRecord"
         ) from None

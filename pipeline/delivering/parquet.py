@@ -69,6 +69,7 @@ class Converter:
                 TypeError,
                 KeyError,
                 ArithmeticError,
+                OSError,  # a time beyond what the C library's calendar has
                 RecursionError,
                 pa.ArrowException,
             ) as error:
@@ -100,7 +101,7 @@ def read_rows(body: bytes) -> list[dict[str, Any]]:
     """The rows of a Parquet file. Raises ConfigError."""
     try:
         rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(body)).to_pylist()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"no Parquet file: {error}", fix="remove the object") from None
     return rows
 

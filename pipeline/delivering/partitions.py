@@ -124,6 +124,8 @@ def _texts(found: Mapping[str, Any], wanted: set[str]) -> dict[str, str]:
     texts = {name: _text(found.get(name)) for name in wanted}
     if missing := sorted(name for name, text in texts.items() if not text):
         raise ValueError(f"partition keys null or empty: {', '.join(missing)}")
+    for text in texts.values():
+        text.encode()  # a lone surrogate, which no object's key can have: UnicodeEncodeError is a ValueError
     return texts
 
 

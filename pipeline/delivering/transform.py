@@ -157,8 +157,14 @@ def _outcome(one: Mapping[str, Any]) -> _Outcome:
             data = base64.b64decode(one["data"], validate=True)
         except (KeyError, TypeError, ValueError):
             return "ProcessingFailed", "'data' is missing or no base64"
-        keys = (one.get("metadata") or {}).get("partitionKeys") or {}
-        return _Made(data, {str(name): str(value) for name, value in keys.items()})
+        return _made(data, one.get("metadata") or {})
     if result in ("Dropped", "ProcessingFailed"):
         return str(result), "the function said so"
     return "ProcessingFailed", f"unknown result {result!r}"
+
+
+def _made(data: bytes, metadata: Any) -> _Outcome:
+    keys = (metadata.get("partitionKeys") or {}) if isinstance(metadata, Mapping) else None
+    if not isinstance(keys, Mapping):
+        return "ProcessingFailed", "'metadata.partitionKeys' is no object"
+    return _Made(data, {str(name): "" if value is None else str(value) for name, value in keys.items()})

@@ -135,9 +135,28 @@ def test_hadoop_snappy_is_blocks_of_length_length_chunk() -> None:
 
 def test_gzip_is_gzip_and_rubbish_is_said() -> None:
     assert gzip.decompress(COMPRESSIONS["GZIP"].pack(b"x")) == b"x"
-    for extension in (".gz", ".zip", ".zst", ".hsnappy"):
+    for extension in (".gz", ".zip", ".zst", ".snappy", ".hsnappy"):
         with pytest.raises(ConfigError, match="object k"):
             unpack("k" + extension, b"\0\0\0\5rubbish")
+    assert unpack("k", b"rubbish") == b"rubbish", "no extension, no compression"
+
+
+@pytest.mark.parametrize("name", [name for name in COMPRESSIONS if name != "UNCOMPRESSED"])
+@given(damage=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_damaged_object_is_read_or_refused(name: str, damage: list[tuple[int, int]]) -> None:
+    body = bytearray(COMPRESSIONS[name].pack(bytes(range(256)) + b"a" * 100))
+    for place, byte in damage:
+        body[place % len(body)] = byte
+    try:
+        unpack(f"k{COMPRESSIONS[name].extension}", bytes(body))
+    except ConfigError as error:
+        assert f"object k{COMPRESSIONS[name].extension} is no {name}" in error.what
+
+
+def test_a_chunk_of_snappy_takes_no_more_than_its_block_says() -> None:
+    for claimed in (b"\xff\xff\xff\xff\x0f", b"\xff" * 8):  # 4 GB; a number without an end
+        with pytest.raises(ConfigError, match="larger than its block"):
+            unpack("k.hsnappy", struct.pack(">II", 10, len(claimed)) + claimed)
 
 
 def test_a_missing_package_says_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +233,53 @@ def test_settings_are_read_from_awss_shape() -> None:
         ({"BufferingHints": {"SizeInMBs": 129}}, ConfigError, "SizeInMBs is 129"),
         ({"BufferingHints": {"IntervalInSeconds": 901}}, ConfigError, "IntervalInSeconds"),
         ({"CustomTimeZone": "Mars/Base"}, ConfigError, "Mars"),
+        (
+            {
+                "Prefix": "!{partitionKeyFromQuery:k}/",
+                "ErrorOutputPrefix": "e/!{firehose:error-output-type}",
+                "DynamicPartitioningConfiguration": {"Enabled": True},
+            },
+            ConfigError,
+            "keys of a query",
+        ),
+        (
+            {
+                "ProcessingConfiguration": processing(
+                    ("Lambda", {"LambdaArn": "arn:f", "BufferSizeInMBs": "3.1"})
+                )
+            },
+            ConfigError,
+            r"BufferSizeInMBs .* is 3\.1",
+        ),
+        (
+            {"ProcessingConfiguration": processing(("RecordDeAggregation", {"SubRecordType": "CSV"}))},
+            UnknownName,
+            "CSV",
+        ),
+        (
+            {"ProcessingConfiguration": processing(("RecordDeAggregation", {"Delimiter": "##"}))},
+            ConfigError,
+            "no base64",
+        ),
+        (
+            {
+                "ProcessingConfiguration": processing(
+                    ("MetadataExtraction", {"MetadataExtractionQuery": ".", "JsonParsingEngine": "JQ-2"})
+                )
+            },
+            UnknownName,
+            "JQ-2",
+        ),
+        (
+            {
+                "DataFormatConversionConfiguration": {
+                    "Enabled": True,
+                    "OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {}}},
+                }
+            },
+            ConfigError,
+            "without a schema",
+        ),
         ({"S3BackupMode": "Enabled"}, ConfigError, "S3BackupMode"),
         (
             {"Prefix": "!{partitionKeyFromQuery:k}/", "ErrorOutputPrefix": "e/!{firehose:error-output-type}"},

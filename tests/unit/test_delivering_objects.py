@@ -89,16 +89,25 @@ def test_keys_of_jq_lay_records_down_by_partition_in_order() -> None:
 
 
 def test_keys_of_jmespath_do_the_same_without_an_extra() -> None:
-    extraction = {"MetadataExtractionQuery": "{kind: tags[0]}", "JsonParsingEngine": "JMESPath"}
-    settings = settings_from(
-        {**PARTITIONED, "ProcessingConfiguration": processors(MetadataExtraction=extraction)}
-    )
-    made = objects(settings, {"tags": ["x", "y"]}, {"tags": [7]})
+    made = objects(by_jmespath("{kind: tags[0]}"), {"tags": ["x", "y"]}, {"tags": [7]})
     assert sorted(one.key.split("/")[0] for one in made) == ["7", "x"]
     with pytest.raises(ConfigError, match="MetadataExtractionQuery"):
         partitions.query("{kind: ", engine="JMESPath")
     with pytest.raises(UnknownName, match="JQ-2"):
         partitions.query("{}", engine="JQ-2")
+
+
+def by_jmespath(query: str = "{kind: kind}") -> Settings:
+    extraction = {"MetadataExtractionQuery": query, "JsonParsingEngine": "JMESPath"}
+    return settings_from(
+        {**PARTITIONED, "ProcessingConfiguration": processors(MetadataExtraction=extraction)}
+    )
+
+
+def test_half_a_surrogate_pair_is_no_partition() -> None:
+    good, bad = objects(by_jmespath(), b'{"kind": "\\ud800"}', b'{"kind": "a"}')
+    assert good.key.startswith("a/")
+    assert "surrogates not allowed" in told(bad)[0]["errorMessage"]
 
 
 def test_without_jq_the_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +207,35 @@ def test_a_transform_gives_partition_keys() -> None:
     )
     made = objects(settings, b"apple", b"bean", transform=Transform(function))
     assert sorted(one.key[:2] for one in made) == ["a/", "b/"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ("x", "'metadata.partitionKeys' is no object"),
+        ({"partitionKeys": ["first"]}, "'metadata.partitionKeys' is no object"),
+        ({"partitionKeys": {"first": None}}, "null or empty: first"),
+        ({"partitionKeys": {"first": "\ud800"}}, "surrogates not allowed"),
+        (None, "null or empty: first"),
+    ],
+)
+def test_wrong_partition_keys_of_a_transform_fail_their_record_only(metadata: Any, why: str) -> None:
+    settings = settings_from(
+        {
+            **PARTITIONED,
+            "Prefix": "!{partitionKeyFromLambda:first}/",
+            "ProcessingConfiguration": processors(Lambda={"LambdaArn": "arn"}),
+        }
+    )
+
+    def answer(event: Mapping[str, Any]) -> dict[str, Any]:
+        told = function(event)
+        next(one for one in told["records"] if one["recordId"] == "0")["metadata"] = metadata
+        return told
+
+    good, bad = objects(settings, b"wrong", b"right", transform=Transform(answer))
+    assert (good.key[:2], good.body) == ("r/", b"RIGHT")
+    assert why in told(bad)[0]["errorMessage"]
 
 
 def test_a_failing_function_is_called_again_and_then_fails_its_batch() -> None:
@@ -331,13 +369,45 @@ def test_a_record_that_does_not_fit_fails_alone() -> None:
 def test_a_type_that_glue_does_not_have_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError):
         arrow_type(kind)
-    with pytest.raises(ConfigError):
+
+
+def test_a_schema_without_columns_and_an_unknown_codec_are_refused() -> None:
+    with pytest.raises(ConfigError, match="without columns"):
         Converter({})
+    with pytest.raises(UnknownName, match="LZ9"):
+        Converter({"a": "varchar(10)"}, compression="LZ9")
+
+
+@pytest.mark.parametrize(
+    ("at", "seen"),
+    [
+        (1_773_029_106, "2026-03-09T04:05:06"),
+        ("2026-03-09T05:05:06+01:00", "2026-03-09T04:05:06"),
+        ("2026-03-09T04:05:06", "2026-03-09T04:05:06"),
+        (1e20, None),
+        (1e300, None),
+        (True, None),
+        ([1], None),
+        ("soon", None),
+    ],
+)
+def test_times_are_seconds_milliseconds_or_iso(at: Any, seen: str | None) -> None:
+    made = objects(parquet(), {"at": at}, {"n": 1})
+    rows = [row for one in made if not one.failed for row in read_object(one.key, one.body)]
+    assert [row["At"] and row["At"].isoformat() for row in rows] == ([seen, None] if seen else [None])
+    assert sum(one.records for one in made if one.failed) == (seen is None)
 
 
 def test_an_object_that_is_none_is_said() -> None:
     assert read_object("a.ndjson", b'{"a":1}\n\n[1]\n') == [{"a": 1}]
-    for key, body in (("a.parquet", b"x"), ("a.ndjson", b'{"a":1}{"b":2}')):
+    (table,) = objects(parquet(), *[{"n": n} for n in range(9)])
+    footless = table.body[:-30] + b"\xff" * 22 + table.body[-8:]
+    for key, body in (
+        ("a.parquet", b"x"),
+        ("a.parquet", footless),
+        ("a.ndjson", b'{"a":1}{"b":2}'),
+        ("a.ndjson", b"[" * 100_000),
+    ):
         with pytest.raises(ConfigError) as caught:
             read_object(key, body)
         assert caught.value.fix
