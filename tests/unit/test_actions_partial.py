@@ -35,7 +35,10 @@ def stubbed(service: str) -> tuple[Any, Stubber]:
 def publishing(**options: Any) -> tuple[SnsAction, Stubber]:
     client, stub = stubbed("sns")
     topics = {"t": ARN} if options.pop("ours", False) else {}
-    return SnsAction.build({"targetArn": ARN, **options}, ActionContext(sns=client, topics=topics)), stub
+    context = ActionContext(
+        sns=client, topics=topics, limiter=CapacityLimiter(1)
+    )  # the stub answers in order
+    return SnsAction.build({"targetArn": ARN, **options}, context), stub
 
 
 def published(stub: Stubber, bodies: Mapping[int, str], **failed: tuple[str, bool]) -> None:
