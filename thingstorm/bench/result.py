@@ -1,12 +1,10 @@
 """What a bench measured: rows, ratios, and how they are shown."""
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from contracts.errors import UnknownName
@@ -121,8 +119,3 @@ def _shown(row: Row | None) -> str:
     if row is None:
         return ""
     return f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:.2f}"
-
-
-def write_json(result: dict[str, Any], path: Path) -> None:
-    """Write the result, for machines."""
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,12 +1,14 @@
 """`bench`: measured figures, peers side by side in the same run."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from contracts.errors import UnknownName
+from thingstorm.cli.outputs import check_output, write_output
 from thingstorm.cli.tables import print_rows
 
 BENCHES = {
@@ -28,7 +30,9 @@ def bench(
     name: Annotated[
         str, typer.Argument(help="What to measure: detector, gateway, pipeline, rules, simulator, view.")
     ],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", callback=check_output, help="Write the figures here, as JSON.")
+    ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
     ] = False,
@@ -54,8 +58,6 @@ def bench(
     """
     if name not in BENCHES:
         raise UnknownName("bench", name, list(BENCHES))
-    from thingstorm.bench.result import write_json
-
     module = importlib.import_module(BENCHES[name])
     result = module.run(
         peers=peers, quick=quick, only=case or [], tell=lambda line: typer.echo(line, err=True)
@@ -67,4 +69,4 @@ def bench(
     for note in result.notes:
         typer.echo(f"note: {note}")
     if json_file is not None:
-        write_json(result.as_json(module.PACKAGES), json_file)
+        write_output(json_file, json.dumps(result.as_json(module.PACKAGES), indent=1) + "\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contracts.errors import ConfigError, ExpectationFailed
+from thingstorm.cli.outputs import check_output, write_output
 from thingstorm.cli.settings import config_of
 from thingstorm.cli.tables import print_rows
 
@@ -30,13 +31,18 @@ def evaluate(
     seeds: Annotated[
         str | None, typer.Option(help="1,2,3 or 201-205; default five that nothing was tuned on.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", callback=check_output, help="Write the figures here, as JSON.")
+    ] = None,
     save: Annotated[bool, typer.Option("--save", help="Record this result as the baseline.")] = False,
     baseline: Annotated[
         Path | None, typer.Option(help="The recorded result; default benchmarks/detection-baseline.json.")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Learn the table of confidence from these runs, write it here.")
+        Path | None,
+        typer.Option(
+            callback=check_output, help="Learn the table of confidence from these runs, write it here."
+        ),
     ] = None,
     processes: Annotated[int | None, typer.Option(min=1, max=64, help="How many play at a time.")] = None,
     config: Annotated[
@@ -69,6 +75,7 @@ def evaluate(
     chosen = parse_seeds(seeds) if seeds else DEFAULT
     if save:
         check_report(chosen, own)
+        check_output(baseline)
     if calibrate is not None:
         check_tuning(chosen)
     recorded = _recorded(baseline, settings.model.detector, save=save)
@@ -76,7 +83,7 @@ def evaluate(
     result = evaluated(played, detector=settings.model.detector, seeds=chosen, own=own)
     _show(result)
     if json_file is not None:
-        json_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
+        write_output(json_file, json.dumps(result.as_json(), indent=1) + "\n")
     if calibrate is not None:
         _calibrate(played, chosen, calibrate)
     if save:
@@ -125,7 +132,7 @@ def _calibrate(played: "Sequence[Played]", seeds: Sequence[int], file: Path) -> 
         for kind, confidence, right, weight in one.raw:
             samples.setdefault(kind, []).append((confidence, right, weight))
     table = learn_calibration(samples, seeds=seeds)
-    file.write_text(json.dumps(table.as_json(), indent=1) + "\n", encoding="utf-8")
+    write_output(file, json.dumps(table.as_json(), indent=1) + "\n")
     typer.echo(f"confidence: {file}")
 
 

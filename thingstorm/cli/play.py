@@ -13,6 +13,7 @@ import typer
 
 from contracts.errors import ConfigError, ExpectationFailed
 from thingstorm.cli.display import choose_display
+from thingstorm.cli.outputs import check_output, write_output
 from thingstorm.cli.progress import choose_progress
 from thingstorm.cli.settings import config_of
 from thingstorm.config import Config
@@ -24,8 +25,13 @@ ARCHIVE_SECONDS = 5
 """A scenario lasts a minute: its objects should come while it is watched."""
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")]
-Html = Annotated[Path | None, typer.Option("--html", help="Write the HTML report here.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the results here, as JSON.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", callback=check_output, help="Write the HTML report here.")
+]
+Json = Annotated[
+    Path | None, typer.Option("--json", callback=check_output, help="Write the results here, as JSON.")
+]
+Junit = Annotated[Path | None, typer.Option("--junit", callback=check_output, help="Write JUnit XML here.")]
 Attach = Annotated[
     bool,
     typer.Option("--attach", help="Play against the stages that run already, instead of starting a stack."),
@@ -85,10 +91,13 @@ def run(
     variable: Settings = None,
     config: ConfigFile = None,
     json_file: Json = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
+    junit: Junit = None,
     html: Html = None,
     dataset: Annotated[
-        Path | None, typer.Option("--dataset", help="Write every message with its label here, as Parquet.")
+        Path | None,
+        typer.Option(
+            "--dataset", callback=check_output, help="Write every message with its label here, as Parquet."
+        ),
     ] = None,
     attach: Attach = False,
 ) -> None:
@@ -233,11 +242,11 @@ def _write(outcomes: "Sequence[Outcome]", files: Files) -> None:
     results = [outcome.result for outcome in outcomes]
     if files.json is not None:
         told = [result.as_json() for result in results]
-        files.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_output(files.json, json.dumps(told, indent=1) + "\n")
     if files.junit is not None:
         from thingstorm.report.junit import render_junit
 
-        files.junit.write_text(render_junit(results), encoding="utf-8")
+        write_output(files.junit, render_junit(results))
     if files.dataset is not None:
         from thingstorm.report.dataset import write_dataset
 
@@ -246,5 +255,5 @@ def _write(outcomes: "Sequence[Outcome]", files: Files) -> None:
     if files.html is not None:
         from thingstorm.report.html import render_html
 
-        files.html.write_text(render_html([(one.result, one.record) for one in outcomes]), encoding="utf-8")
+        write_output(files.html, render_html([(one.result, one.record) for one in outcomes]))
         typer.echo(f"report: {files.html.resolve().as_uri()}")

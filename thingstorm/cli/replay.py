@@ -11,7 +11,7 @@ import typer
 from contracts.errors import ConfigError
 from contracts.messages import SECOND
 from thingstorm.cli.display import Hop, choose_display
-from thingstorm.cli.play import ARCHIVE_SECONDS, ConfigFile, Files, Html, Json, finish
+from thingstorm.cli.play import ARCHIVE_SECONDS, ConfigFile, Files, Html, Json, Junit, finish
 from thingstorm.cli.settings import config_of
 
 if TYPE_CHECKING:  # heavy: only a command that plays imports them
@@ -52,7 +52,7 @@ def replay(
     ] = "auto",
     config: ConfigFile = None,
     json_file: Json = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML here.")] = None,
+    junit: Junit = None,
     html: Html = None,
 ) -> None:
     """Play recorded traffic through the same path: is it a benign uptick, or an attack, and of which devices?

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contracts.errors import ConfigError
+from thingstorm.cli.outputs import check_output
 
 if TYPE_CHECKING:  # heavy: only this command imports it
     from thingstorm.runtime.scoring import Scored
@@ -26,7 +27,8 @@ def score(
     ] = "timestamp",
     value: Annotated[str, typer.Option("--value", help="Its column of values.")] = "value",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the scores here; default standard output.")
+        Path | None,
+        typer.Option("--out", callback=check_output, help="Write the scores here; default standard output."),
     ] = None,
     threshold: Annotated[
         float | None,

@@ -43,4 +43,18 @@ def _merge(flags: dict[str, Any], text: str) -> None:
     place = flags
     for section in sections:
         place = place.setdefault(section, {})
-    place[last] = yaml.safe_load(value)
+        if not isinstance(place, dict):
+            raise ConfigError(
+                f"--set {text}: '{section}' was given a value of its own", fix="leave one of them out"
+            )
+    place[last] = _value(text, value)
+
+
+def _value(text: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--set {text}: what stands after the '=' is no YAML",
+            fix="put it in quotes: --set 'name=\"...\"'",
+        ) from None

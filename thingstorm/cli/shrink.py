@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio
 import typer
 
+from thingstorm.cli.outputs import check_output, write_output
 from thingstorm.cli.play import ConfigFile
 from thingstorm.cli.settings import config_of
 
@@ -22,7 +23,10 @@ def register(app: typer.Typer) -> None:
 def shrink(
     file: Annotated[Path, typer.Argument(help="A scenario of which an expectation fails.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where the small one goes; default NAME-small.yaml, here.")
+        Path | None,
+        typer.Option(
+            "--out", callback=check_output, help="Where the small one goes; default NAME-small.yaml, here."
+        ),
     ] = None,
     path: Annotated[Literal["direct"], typer.Option(help="The path that it is played on.")] = "direct",
     tries: Annotated[int, typer.Option(min=2, max=10_000, help="Plays at most.")] = 60,
@@ -46,7 +50,7 @@ def shrink(
     typer.echo(f"{file}: {size_of(values)}")
     found = make_small(values, lambda scenario: _play(file, scenario, settings), tries=tries, tell=_tell)
     small = out or Path(f"{file.stem}-small.yaml")
-    small.write_text(found.text(), encoding="utf-8")
+    write_output(small, found.text())
     typer.echo(f"{found.failure} still fails with {size_of(found.values)} ({found.tries} plays)")
     typer.echo(f"wrote {small}")
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from thingstorm.cli.outputs import check_output
+
 users_app = typer.Typer(help="Who may log in to the page and the API.", no_args_is_help=True)
 
 
@@ -16,9 +18,9 @@ def register(app: typer.Typer) -> None:
 @users_app.command("add")
 def users_add(
     name: Annotated[str, typer.Argument(help="Who.")],
-    file: Annotated[Path, typer.Option("--file", help="The user file; made if it is not there.")] = Path(
-        "users.txt"
-    ),
+    file: Annotated[
+        Path, typer.Option("--file", callback=check_output, help="The user file; made if it is not there.")
+    ] = Path("users.txt"),
 ) -> None:
     """Add a person to the user file, or give a new password. It is asked for, or read from standard input.
 
