@@ -1,6 +1,7 @@
 """`CAST(value AS type)` (developer guide, "cast()"). Wider than the conversions: Booleans are numbers here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from .payload import to_text
@@ -11,14 +12,11 @@ def _to_int(value: Value) -> Value:
     return int(value) if type(value) is bool else to_int(value)
 
 
-def _decimal(*, whole: bool) -> Callable[[Value], Value]:
-    def cast(value: Value) -> Value:
-        if type(value) is bool:
-            return int(value) if whole else float(value)
-        decimal = to_decimal(value)
-        return UNDEFINED if decimal is None else settle(decimal, whole=whole)
-
-    return cast
+def _to_decimal(value: Value, *, whole: bool) -> Value:
+    if type(value) is bool:
+        return int(value) if whole else float(value)
+    decimal = to_decimal(value)
+    return UNDEFINED if decimal is None else settle(decimal, whole=whole)
 
 
 def _to_double(value: Value) -> Value:
@@ -43,11 +41,14 @@ _BOTH: Final[dict[str, Callable[[Value], Value]]] = {
     "double": _to_double,
 }
 
-TYPES_2015: Final[dict[str, Callable[[Value], Value]]] = {**_BOTH, "decimal": _decimal(whole=False)}
+TYPES_2015: Final[dict[str, Callable[[Value], Value]]] = {
+    **_BOTH,
+    "decimal": partial(_to_decimal, whole=False),
+}
 """Version 2015-10-08, where a whole Decimal stays one. (`decimal` is ours: the guide's note there uses it.)"""
 
 TYPES_2016: Final[dict[str, Callable[[Value], Value]]] = {
     **_BOTH,
-    "decimal": _decimal(whole=True),
+    "decimal": partial(_to_decimal, whole=True),
     **dict.fromkeys(("bool", "boolean"), _to_boolean),
 }

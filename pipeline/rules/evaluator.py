@@ -14,7 +14,7 @@ from . import nodes
 from .casting import TYPES_2015, TYPES_2016
 from .context import Context
 from .functions import find
-from .operators import arithmetic, compare, contains, negate
+from .operators import arithmetic, compare, contains
 from .selecting import object_maker
 from .values import UNDEFINED, Value, equal, exact, is_number, settle, to_boolean
 
@@ -338,7 +338,8 @@ def _chain(first: Run, steps: list[tuple[Callable[[Value, Value], Value], Run]])
 
 
 def _negative(operand: Run, *, whole: bool) -> Run:
-    return lambda scope, context: negate(operand(scope, context), whole=whole)
+    minus = arithmetic("-", whole=whole)
+    return lambda scope, context: minus(0, operand(scope, context))
 
 
 def _compare(sign: str, left: Run, right: Run) -> Run:

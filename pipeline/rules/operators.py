@@ -15,7 +15,6 @@ from .values import (
     Undefined,
     Value,
     equal,
-    exact,
     is_number,
     settle,
     to_decimal,
@@ -36,11 +35,6 @@ def arithmetic(sign: str, *, whole: bool) -> Binary:
         return _decimal(on_decimals, to_decimal(left), to_decimal(right), whole=whole)
 
     return _plus(apply) if sign == "+" else apply
-
-
-def negate(value: Value, *, whole: bool) -> Value:
-    """Unary minus."""
-    return -value if type(value) is int else arithmetic("-", whole=whole)(0, value)
 
 
 def compare(sign: str) -> Binary:
@@ -133,13 +127,6 @@ def _remainder(left: int, right: int) -> int:
     return left - right * _quotient(left, right)
 
 
-def _decimal_remainder(left: Decimal, right: Decimal) -> Decimal:
-    """As DECIMALS.remainder, which gives up where the whole quotient has more than 34 digits."""
-    if left and right and left.adjusted() - right.adjusted() > 33:
-        raise DecimalException
-    return DECIMALS.remainder(left, right)
-
-
 _ON_INTS: Final[dict[str, Callable[[int, int], int]]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -152,7 +139,7 @@ _ON_DECIMALS: Final[dict[str, Callable[[Decimal, Decimal], Decimal]]] = {
     "-": DECIMALS.subtract,
     "*": DECIMALS.multiply,
     "/": DECIMALS.divide,
-    "%": _decimal_remainder,
+    "%": DECIMALS.remainder,
 }
 _ORDERINGS: Final[dict[str, Callable[[Value, Value], bool]]] = {
     "<": operator.lt,
@@ -163,5 +150,3 @@ _ORDERINGS: Final[dict[str, Callable[[Value, Value], bool]]] = {
 
 remainder: Final = arithmetic("%", whole=True)
 """mod() and remainder()."""
-
-__all__ = ["arithmetic", "compare", "contains", "exact", "negate", "remainder"]

@@ -96,7 +96,7 @@ def to_int(value: Value) -> int | Undefined:
     decimal = to_decimal(value)
     if decimal is None:
         return UNDEFINED
-    if decimal.adjusted() > 34:  # an index of that size is beyond every end, whatever its digits
+    if decimal.adjusted() >= 34:  # an index of that size is beyond every end, whatever its digits
         return MAX_INT if decimal > 0 else -MAX_INT
     return math.floor(decimal)
 

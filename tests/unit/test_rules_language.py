@@ -11,10 +11,11 @@ from contracts.errors import BadRule
 from contracts.messages import Message
 from pipeline.rules.context import Context
 from pipeline.rules.engine import Engine, Rule
-from pipeline.rules.evaluator import NOT_SELECTED, compile_statement
-from pipeline.rules.parser import parse
+from pipeline.rules.evaluator import NOT_SELECTED, compile_expression, compile_statement
+from pipeline.rules.parser import parse, parse_expression
 from pipeline.rules.payload import decode, encode, to_json
-from pipeline.rules.values import UNDEFINED
+from pipeline.rules.services import Services
+from pipeline.rules.values import MAX_TEXT, UNDEFINED
 
 SHARED = Path(__file__).parents[3] / "shared" / "conformance" / "iot_sql.json"
 
@@ -233,3 +234,209 @@ def test_documented_functions() -> None:
     for case in _shared("functions"):
         expected = UNDEFINED if case.get("undefined") else case["expected"]
         assert value(case["expr"]) == expected, case["id"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("CAST(? AS Int)", 4),
+        ("CAST(? AS Double)", 4.0),
+        ("-?", -4),
+        ("? IN ['4']", True),
+        ("'4' IN [?]", True),
+        ("NOT (? = '4')", False),
+        ("'4' = ?", True),
+        ("? = '4' AND TRUE", True),
+        ("FALSE OR ? = '4'", True),
+        ("5 > ?", True),
+        ("1 + ?", "14"),
+        ("10 - ?", 6),
+        ("[?, 1]", ["4", 1]),
+        ("{'k': ?}", {"k": "4"}),
+        ("upper(?)", "4"),
+        ("substring('012345', ?)", "45"),
+        ("get_or_default(topic(?), 'none')", "none"),
+        ("CASE ? WHEN '4' THEN 1 END", 1),
+        ("CASE '4' WHEN ? THEN 1 END", 1),
+        ("CASE 1 WHEN 1 THEN ? END", "4"),
+        ("CASE 1 WHEN 2 THEN 3 ELSE ? END", "4"),
+    ],
+)
+def test_every_place_of_an_expression_sees_the_payload_and_the_message(
+    expression: str, expected: Any
+) -> None:
+    for four in ("n", "o.n", "topic(3)"):
+        result = value(expression.replace("?", four), {"n": "4", "o": {"n": "4"}}, topic="a/b/4")
+        assert (result, type(result)) == (expected, type(expected))
+
+
+def test_a_nested_select_sees_the_message_and_the_variables() -> None:
+    payload = {"l": [{"x": 1}, {"x": 2}], "o": {"x": 3}}
+    assert value("(SELECT VALUE topic(1) FROM l WHERE topic(2) = 'b')", payload) == ["a", "a"]
+    assert value("(SELECT x, topic(1) AS t FROM o)", payload) == {"x": 3, "t": "a"}
+    assert value("(SELECT x FROM o WHERE x > 3)", payload) is UNDEFINED
+    assert value("(SELECT x FROM o.x)", payload) is UNDEFINED
+    assert value("(SELECT VALUE y FROM l)", payload) == []
+    sql = "SET @l = l, @t = topic(2) SELECT VALUE (SELECT VALUE @t FROM @l WHERE x > 1) FROM 'a/#'"
+    assert run(sql, payload) == ["b"]
+    assert value("topic(2)", version="2015-10-08") == "b"
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("TRUE AND 'true'", True),
+        ("TRUE AND FALSE", False),
+        ("'false' AND TRUE", False),
+        ("FALSE AND missing", UNDEFINED),
+        ("TRUE AND 1", UNDEFINED),
+        ("FALSE OR 'FALSE'", False),
+        ("FALSE OR TRUE OR FALSE", True),
+        ("TRUE OR missing", UNDEFINED),
+        ("NOT 'False'", True),
+        ("NOT 1", UNDEFINED),
+        ("NOT missing", UNDEFINED),
+        ("'no' OR TRUE", UNDEFINED),
+        ("missing IN [1]", UNDEFINED),
+        ("1 IN 'x'", UNDEFINED),
+        ("1 IN []", False),
+        ("'x' < 1", UNDEFINED),
+        ("1 < 'x'", UNDEFINED),
+        ("TRUE >= 1", UNDEFINED),
+        ("'2' <= '10'", True),
+        ("2 >= 2 AND 2 <= 2", True),
+        ("2 > 2 OR 2 < 2", False),
+        ("1E400 > 1E399 AND 1 < 1E400 AND '1E400' >= 1E400", True),
+        ("1E400 < 'x'", UNDEFINED),
+        ("missing > 1E400", UNDEFINED),
+        ("{'a': 1, 'b': 1} = {'a': 1, 'c': 1}", False),
+        ("{'a': 1, 'b': 1} = {'a': 1, 'b': 2}", False),
+        ("{'a': 1} = {'a': 1.0}", True),
+        ("'a' = ['a']", False),
+        ("o.missing", UNDEFINED),
+        ("o.a.b", UNDEFINED),
+        ("isNull(o.missing)", False),
+    ],
+)
+def test_three_values_of_logic(expression: str, expected: Any) -> None:
+    result = value(expression, {"o": {"a": 1}})
+    assert result is expected
+
+
+def test_in_version_2015_an_int_equals_the_decimal_of_its_value() -> None:
+    assert value("n = 1.0", {"n": 1}, version="2015-10-08") is True
+    assert value("1.0 = n", {"n": 1}, version="2015-10-08") is True
+    assert value("'1' = 1.0", version="2015-10-08") is False
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("1E33 % 3.5", 2.5),
+        ("1E34 % 9.5", 4),
+        ("1E35 % 3", UNDEFINED),  # the whole quotient has more than 34 digits
+        ("2E20 % 1.5E20", 50_000_000_000_000_000_000),
+        ("-7.5 % 2", -1.5),
+        ("8 / -3", -2),
+        ("-8 / -3", 2),
+        ("8 % -3", 2),
+        ("0 / 5", 0),
+        ("0.0 / 5", 0),
+        ("5 % 5", 0),
+        ("9999999999999999999999999999999999 + 0", 10**34 - 1),
+        ("9999999999999999999999999999999999 + 1", 1e34),
+        ("-9999999999999999999999999999999999 - 1", -1e34),
+        ("9999999999999999999999999999999999 * 9999999999999999999999999999999999", Decimal("9.999999999999999999999999999999998E+67")),
+        ("-n", -5),
+        ("-x", UNDEFINED),
+        ("-missing", UNDEFINED),
+        ("1E999 / 1E-1", UNDEFINED),
+        ("CAST(5E34 AS Int)", 10**34),  # an Int has at most 34 digits
+        ("CAST(-5E34 AS Int)", -(10**34)),
+        ("CAST(9.5E33 AS Int)", 95 * 10**32),
+        ("CAST('-1.5' AS Int)", -2),
+        ("CAST(FALSE AS Int)", 0),
+        ("CAST('x' AS Int)", UNDEFINED),
+        ("CAST('x' AS Decimal)", UNDEFINED),
+        ("CAST(NULL AS Decimal)", UNDEFINED),
+        ("CAST(7 AS Double)", 7.0),
+        ("CAST('7' AS Double)", 7.0),
+        ("CAST(TRUE AS Double)", 1.0),
+        ("CAST(FALSE AS Double)", 0.0),
+        ("CAST('x' AS Double)", UNDEFINED),
+        ("CAST(1E400 AS Double)", UNDEFINED),
+        ("CAST(-1E400 AS Double)", UNDEFINED),
+        ("CAST(12345678901234567890.5 AS Double)", 12345678901234567000.0),
+        ("CAST(0.5 AS Boolean)", True),
+        ("CAST(0 AS Bool)", False),
+        ("CAST('TRUE' AS Bool)", True),
+        ("CAST('false' AS Bool)", False),
+        ("CAST([1] AS Bool)", UNDEFINED),
+    ],
+)  # fmt: skip
+def test_numbers_at_their_bounds(expression: str, expected: Any) -> None:
+    result = value(expression, {"n": 5, "x": "x"})
+    assert (result, type(result)) == (expected, type(expected))
+
+
+def test_casts_to_decimal_keep_the_point_in_version_2015() -> None:
+    for text, of_2015, of_2016 in (("'7'", 7.0, 7), ("7.5", 7.5, 7.5), ("FALSE", 0.0, 0)):
+        for version, expected in (("2015-10-08", of_2015), ("2016-03-23", of_2016)):
+            result = value(f"CAST({text} AS Decimal)", version=version)
+            assert (result, type(result)) == (expected, type(expected))
+
+
+def test_texts_are_joined_up_to_their_bound() -> None:
+    half = "x" * (MAX_TEXT // 2)
+    assert value("a + b", {"a": half, "b": half}) == half + half
+    assert value("a + b", {"a": half, "b": half + "x"}) is UNDEFINED
+    assert value("a + b", {"a": half + "x", "b": half}) is UNDEFINED
+
+
+def test_an_expression_of_an_action_counts_by_its_version_and_sees_the_variables() -> None:
+    message = Message("id-1", "c", "", "a/b", b'{"n": 10.0}', 1, False, 0)
+    statement = parse("SET @t = topic(2) SELECT * FROM 'a/#'")
+    for version, text in (("2016-03-23", "b10"), ("2015-10-08", "b10.0")):
+        program = compile_expression(parse_expression("@t + n"), statement, version)
+        assert program(Context(message)) == text
+
+
+def test_a_where_asks_nobody_once_a_part_of_an_and_is_false() -> None:
+    """What a function asks is billed on AWS."""
+    message = Message("id-1", "c", "", "a/b", b'{"n": 1}', 1, False, 0)
+
+    def asked(where: str) -> int:
+        services = Counting()
+        run = compile_statement(parse(f"SELECT * FROM 'a/#' WHERE {where}"))
+        run(Context(message, services=services))
+        return services.asked
+
+    question = "aws_lambda('f', 1) = 1"
+    assert asked(f"n = 2 AND {question}") == 0
+    assert asked(f"missing AND n = 1 AND {question}") == 0
+    assert asked(f"n = 1 AND (n = 2 AND {question}) AND {question}") == 0
+    assert asked(f"n = 1 AND {question} AND {question}") == 2
+
+
+class Counting(Services):
+    """A function that answers 1, and counts."""
+
+    asked = 0
+
+    def invoke(self, function: str, document: Any) -> Any:
+        self.asked += 1
+        return 1
+
+
+def test_statements_are_bounded_when_they_are_read() -> None:
+    def nested(depth: int, first: str = "TRUE") -> str:
+        return f"{first} AND (" * depth + "TRUE" + ")" * depth
+
+    assert run(f"SELECT * FROM 'a/#' WHERE {nested(60)}") == {}
+    with pytest.raises(BadRule, match="nested too deeply") as caught:
+        run(f"SELECT * FROM 'a/#' WHERE {nested(70)}")
+    assert "64" in caught.value.fix
+    exact = "NOT " * 63 + "TRUE"
+    assert value(exact) is False
+    with pytest.raises(BadRule, match="nested too deeply"):
+        value(f"NOT {exact}")
