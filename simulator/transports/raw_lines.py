@@ -49,6 +49,8 @@ class _Line:
         self._dial: Dial | None = Dial(address, timeout=DIAL_SECONDS, opened=self._opened)
 
     def send(self, data: bytes) -> None:
+        if self._dial is None and self._socket is None:  # it is over: nobody reads what would wait here
+            return
         self._unsent += data
         if len(self._unsent) > MAX_UNSENT:
             self.close()
@@ -64,10 +66,13 @@ class _Line:
             self._loop.remove_writer(self._socket)
             self._socket.close()
             self._socket = None
+        self._unsent = b""
 
     def _opened(self, connected: socket.socket | None) -> None:
         self._dial = None
-        if connected is not None:
+        if connected is None:
+            self.close()
+        else:
             self._socket = connected
             self._loop.add_reader(connected, self._read)
             self._write()

@@ -73,3 +73,51 @@ def test_unknown_benches_and_cases_are_told(tmp_path: Path) -> None:
     ):
         done = here("bench", *arguments, cwd=tmp_path)
         assert (done.code, known in done.err) == (2, True)
+
+
+def bench(folder: Path, *arguments: str) -> dict[tuple[str, str, str], float]:
+    """The figures of a small run, by case, subject and metric."""
+    done = thingstorm("bench", *arguments, "--quick", "--json", "b.json", cwd=folder)
+    assert done.code == 0, done.err
+    told = json.loads((folder / "b.json").read_text())
+    assert told["seconds"] > 0
+    return {(row["case"], row["subject"], row["metric"]): row["value"] for row in told["rows"]}
+
+
+@pytest.mark.long
+def test_the_gateway_under_attack_over_tls_and_full_of_idle_clients(tmp_path: Path) -> None:
+    cases = ("hostile", "tls-connects", "tls-qos1-50", "idle-5000", "filters-8")
+    figures = bench(tmp_path, "gateway", *(f"--case={case}" for case in cases))
+    assert figures["hostile", "thingstorm", "attempts_per_s"] > 500
+    assert figures["hostile", "thingstorm", "lost"] == 0
+    assert 0 < figures["hostile", "thingstorm", "kept_share"] < 2
+    assert figures["tls-qos1-50", "thingstorm", "messages_per_s"] > 0
+    assert figures["idle-5000", "thingstorm", "connects_per_s"] > 0
+    assert figures["filters-8", "thingstorm", "messages_per_s"] > 0
+
+
+@pytest.mark.long
+def test_rules_beside_plain_python_and_ministack(tmp_path: Path) -> None:
+    figures = bench(tmp_path, "rules", "--peers")
+    for case in ("10-rules", "1000-rules"):
+        for subject in ("thingstorm", "hand-written", "ministack"):
+            assert figures[case, subject, "evaluations_per_s"] > 0
+    ours, theirs = (figures["1000-rules", one, "evaluations_per_s"] for one in ("thingstorm", "ministack"))
+    assert ours > 5 * theirs, "an index of topics against a list: it was 286 times"
+
+
+@pytest.mark.long
+def test_rows_of_the_view_beside_sqlite(tmp_path: Path) -> None:
+    figures = bench(tmp_path, "view", "--peers", "--case=rows-300k")
+    for subject in ("thingstorm", "sqlite"):
+        metrics = {metric: value for (_, of, metric), value in figures.items() if of == subject}
+        assert {"key_p95_ms", "window_p95_ms", "indexed_p95_ms", "upsert_1000_p95_ms"} <= metrics.keys()
+        assert all(value >= 0 for value in metrics.values())
+
+
+@pytest.mark.long
+def test_the_detector_on_a_fleet(tmp_path: Path) -> None:
+    figures = bench(tmp_path, "detector", "--case=fleet-500")
+    ours = {metric: value for (_, subject, metric), value in figures.items() if subject == "thingstorm"}
+    assert 0 < ours["tick_p50_ms"] <= ours["tick_p95_ms"]
+    assert ours["recall_pct"] > 90
