@@ -11,6 +11,8 @@ from typing import Any
 
 from contracts.errors import UnknownName
 
+from .actions.calls import batches
+from .actions.sqs import MAX_BYTES
 from .aws.session import translated
 from .mapping import RECEIVE, Sqs, receives
 
@@ -57,22 +59,21 @@ class DeadLetterQueue:
         self._source_url = source_url
         self._explain = explain or (lambda _lane, _body: "")
 
-    def bury(self, messages: Sequence[tuple[Sqs, str]], source_arn: str) -> int:
-        """Send them here with their reasons; the caller deletes them from the queue. How many were taken."""
-        buried = 0
-        for first in range(0, len(messages), RECEIVE):
-            entries = [
-                _burial(str(n), message, reason, source_arn)
-                for n, (message, reason) in enumerate(messages[first : first + RECEIVE])
-            ]
-            answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
-            if failed := answer.get("Failed"):
-                # whatever was not taken stays in its queue, where SQS's own redrive policy finds it
-                raise TimeoutError(
-                    f"the dead-letter queue of {self._lane} did not take {len(failed)} messages"
-                )
-            buried += len(entries)
-        return buried
+    def bury(self, messages: Sequence[tuple[Sqs, str]], source_arn: str) -> list[Sqs]:
+        """Send them here with their reasons. Those that were taken, which the caller deletes from the queue.
+
+        Whatever was not taken stays in its queue, where SQS's own redrive policy finds it.
+        """
+        entries = [
+            _burial(str(n), message, reason, source_arn) for n, (message, reason) in enumerate(messages)
+        ]
+        left: set[str] = set()
+        sizes = ((n, _bytes(entry)) for n, entry in enumerate(entries))
+        for batch in batches(sizes, most=RECEIVE, most_bytes=MAX_BYTES):
+            given = [entries[n] for n in batch]
+            answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=given)
+            left |= {failed["Id"] for failed in answer.get("Failed", [])}
+        return [message for n, (message, _) in enumerate(messages) if str(n) not in left]
 
     @translated
     def letters(self) -> list[DeadLetter]:
@@ -151,6 +152,17 @@ class DeadLetterQueue:
             reason=reason or "none was recorded: its receives ran out while its worker was dying",
             body=message["Body"],
         )
+
+
+def _bytes(entry: Mapping[str, Any]) -> int:
+    """What SQS counts of a message: its body, and names, types and values of its attributes."""
+    attributes: Mapping[str, Mapping[str, Any]] = entry["MessageAttributes"]
+    texts = [
+        entry["MessageBody"],
+        *attributes,
+        *(part for one in attributes.values() for part in one.values()),
+    ]
+    return sum(len(text) if isinstance(text, bytes) else len(str(text).encode()) for text in texts)
 
 
 def _burial(entry_id: str, message: Sqs, reason: str, source_arn: str) -> dict[str, Any]:

@@ -232,10 +232,11 @@ class Worker:
         done = [message for message in messages if message["MessageId"] not in failed]
         bury = [message for message in messages if message["MessageId"] in failed and self._was_last(message)]
         if bury and self._dead_letters is not None:
-            outcome.dead = self._dead_letters.bury(
+            buried = self._dead_letters.bury(
                 [(message, failed[message["MessageId"]]) for message in bury], self._queue_arn
             )
-            done += bury
+            outcome.dead = len(buried)
+            done += buried
         outcome.failed = len(failed)
         outcome.deleted = self._delete(done) - outcome.dead
         return outcome
