@@ -288,7 +288,7 @@ def _field(name: str) -> Run:
 
 
 def _variable(name: str) -> Run:
-    return lambda _scope, context: context.variables.get(name, UNDEFINED)
+    return lambda _scope, context: context.variables[name]  # set before: `_count` refuses others
 
 
 def _scope(scope: Value, _context: Context) -> Value:

@@ -119,6 +119,7 @@ def test_numbers(expression: str, expected: Any) -> None:
         ("regexp_substr('abc', 'x')", UNDEFINED),
         ("concat(1)", "1"),  # guide ambiguous: "returned unmodified" beside this example
         ("concat(1, 'hello')", "1hello"),
+        ("concat('a', 'proto')", "aproto"),  # only decode() and encode() mean the format
         ("concat([1, 2], 'x', [3])", [1, 2, "x", 3]),
         ("concat(1, 2)", UNDEFINED),
         ("lpad(1, 2)", "  1"),
