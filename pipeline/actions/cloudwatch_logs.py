@@ -72,6 +72,7 @@ class CloudwatchLogsAction:
         result = item.result
         if self.batched and isinstance(result, dict) and isinstance(result.get("message"), str):
             if type(result.get("timestamp")) is int:
+                result["message"].encode()  # half a surrogate pair, which no event can hold: a ValueError
                 return {"timestamp": result["timestamp"], "message": result["message"]}
         elif not self.batched:
             return {

@@ -29,5 +29,12 @@ class CloudwatchMetricAction(OneCallEach):
             "Value": float(fields["metricValue"]),
         }
         if fields.get("metricTimestamp"):
-            datum["Timestamp"] = datetime.fromtimestamp(float(fields["metricTimestamp"]), UTC)
+            datum["Timestamp"] = _moment(fields["metricTimestamp"])
         self.client().put_metric_data(Namespace=fields["metricNamespace"], MetricData=[datum])
+
+
+def _moment(seconds: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC)
+    except (OverflowError, OSError):
+        raise ValueError(f"the metricTimestamp '{seconds[:80]}' is beyond the calendar") from None

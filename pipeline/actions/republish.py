@@ -16,6 +16,10 @@ from .calls import TRIES, Outcome
 MAX_TOPIC: Final = 256
 """Bytes of a topic (AWS IoT Core quotas, "Message broker")."""
 
+_MOST: Final = 0xFFFF
+_LONGEST: Final = 0xFFFF_FFFF
+"""Bytes of a text or of data, and seconds, that a property of MQTT 5 can carry (section 1.5)."""
+
 _FORMATS: Final = {"UTF8_DATA": 1, "UNSPECIFIED_BYTES": 0}
 
 
@@ -60,7 +64,7 @@ class RepublishAction:
     async def _publish(self, item: Item) -> None:
         topic = str(item.fields["topic"])
         topic = topic[1:] if topic.startswith("$$") else topic
-        if not topic or len(topic.encode()) > MAX_TOPIC or "+" in topic or "#" in topic:
+        if not topic or len(topic.encode()) > MAX_TOPIC or any(sign in topic for sign in "+#\0"):
             raise ValueError(f"'{topic[:80]}' is no topic to publish to")
         await self.republisher.republish(
             topic, item.body, qos=int(item.fields.get("qos") or 0), properties=properties(item.fields)
@@ -78,22 +82,35 @@ def properties(fields: Mapping[str, Any]) -> PublishProperties | None:
     expiry = headers.get("messageExpiry")
     return PublishProperties(
         payload_format=_FORMATS[told] if told else None,
-        content_type=headers.get("contentType") or None,
-        response_topic=headers.get("responseTopic") or None,
+        content_type=_text("contentType", headers.get("contentType")) or None,
+        response_topic=_text("responseTopic", headers.get("responseTopic")) or None,
         correlation_data=_decoded(headers["correlationData"]) if headers.get("correlationData") else None,
         message_expiry=_whole(expiry) if expiry not in (None, "") else None,
-        user=tuple((str(pair["key"]), str(pair["value"])) for pair in headers.get("userProperties", ())),
+        user=tuple(
+            (_text("userProperties", pair["key"]), _text("userProperties", pair["value"]))
+            for pair in headers.get("userProperties", ())
+        ),
     )
+
+
+def _text(name: str, value: Any) -> str:
+    text = "" if value is None else str(value)
+    if len(text.encode()) > _MOST or "\0" in text:
+        raise ValueError(f"{name} has more than {_MOST} bytes, or a null character")
+    return text
 
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except binascii.Error:
         raise ValueError("correlationData is no base64") from None
+    if len(data) > _MOST:
+        raise ValueError(f"correlationData has more than {_MOST} bytes")
+    return data
 
 
 def _whole(value: Any) -> int:
-    if not str(value).isdecimal():
-        raise ValueError(f"messageExpiry '{value}' is no number of seconds")
+    if not str(value).isdecimal() or int(value) > _LONGEST:
+        raise ValueError(f"messageExpiry '{str(value)[:80]}' is no number of seconds up to {_LONGEST}")
     return int(value)
