@@ -50,6 +50,8 @@ async def call(work: Callable[[], T], limiter: CapacityLimiter) -> T:
         return await to_thread.run_sync(work, limiter=limiter)
     except (ClientError, BotoCoreError) as error:
         raise translate(error) from error
+    except UnicodeError as error:  # half a surrogate pair, in a name that a message fills in
+        raise Terminal(f"no service can be asked: {error}", fix="leave such names out, with WHERE") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
-from anyio import CapacityLimiter, to_thread
-from botocore.exceptions import BotoCoreError, ClientError
+from anyio import CapacityLimiter
 
 from contracts.errors import ConfigError, Misconfigured, Terminal, Transient, UnknownName
 
-from ..aws.session import RETRYABLE, translate
+from ..aws.session import RETRYABLE
 from .base import ActionContext, Item
-from .calls import AT_ONCE, Outcome, batches
+from .calls import AT_ONCE, Outcome, batches, call
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_sns import SNSClient
@@ -132,13 +131,10 @@ class SnsAction:
         if self.json:
             for entry in entries:
                 entry["MessageStructure"] = "json"
-        call = functools.partial(
+        publish = functools.partial(
             self.client.publish_batch, TopicArn=self.arn, PublishBatchRequestEntries=entries
         )
-        try:
-            return await to_thread.run_sync(call, limiter=self.limiter)
-        except (ClientError, BotoCoreError) as error:
-            raise translate(error) from error
+        return await call(publish, self.limiter)
 
 
 def _texts(items: Sequence[Item], outcome: Outcome) -> list[_Entry]:

@@ -15,6 +15,7 @@ from pipeline.actions.base import ActionContext, Item, Refused, Undelivered, bui
 from pipeline.actions.cloudwatch_logs import CloudwatchLogsAction
 from pipeline.actions.cloudwatch_metric import CloudwatchMetricAction
 from pipeline.actions.republish import RepublishAction
+from pipeline.aws.session import ClientFactory
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +97,13 @@ def stubbed(service: str) -> tuple[Any, Stubber]:
     stub = Stubber(client)
     stub.activate()
     return client, stub
+
+
+async def test_a_topic_that_a_message_names_with_half_a_pair_is_refused() -> None:
+    client = ClientFactory(backend="embedded", endpoint="http://127.0.0.1:9").client("sns")
+    action = build({"sns": {"targetArn": "arn:aws:sns:us-east-1:1:\ud800"}}, ActionContext(sns=client))
+    with pytest.raises(Refused, match="no service can be asked"):
+        await action.deliver([Item(b"1"), Item(b"2")])
 
 
 @pytest.mark.parametrize(
