@@ -124,12 +124,14 @@ class IotRegistry:
         document = self._iot.get_policy(policyName=policy)["policyDocument"]
         try:
             parsed = json.loads(document)
-        except ValueError as error:
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
             raise Terminal(
-                f"the document of policy {policy} is no JSON: {error}",
+                f"the document of policy {policy} is no JSON object",
                 fix="put it again: iot:CreatePolicyVersion",
-            ) from None
-        return dict(parsed)
+            )
+        return parsed
 
     def _things_of(self, arn: str) -> list[str]:
         pages = self._iot.get_paginator("list_principal_things").paginate(principal=arn)
