@@ -149,7 +149,11 @@ def test_arithmetic_and_casts(expression: str, expected: Any) -> None:
 def test_version_2015_keeps_whole_decimals_and_has_no_literals() -> None:
     assert to_json(run("SELECT a FROM 'a/#'", b'{"a": 10.0}', version="2015-10-08")) == '{"a":10.0}'
     assert to_json(run("SELECT a FROM 'a/#'", b'{"a": 10.0}')) == '{"a":10}'
+    assert to_json(run("SET @x = 1 SELECT a, @x FROM 'a/#'", b'{"a": 10.0}')) == '{"a":10,"x":1}'
     assert value("sql_version()", version="2015-10-08") == "2015-10-08"
+    with pytest.raises(BadRule, match="unknown SQL version '2016'") as caught:
+        value("1", version="2016")
+    assert caught.value.fix == "known: 2015-10-08, 2016-03-23, beta"
     for expression in ("[1]", "{'a': 1}", "(SELECT a FROM e)"):
         with pytest.raises(BadRule, match="2015-10-08"):
             value(expression, version="2015-10-08")
