@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from contracts.errors import ConfigError
+
 ROOT, SERVER, SERVER_KEY = "root-ca.pem", "server.pem.crt", "server.key"
 ROOT_KEY = "root-ca.key"
 
@@ -48,8 +50,18 @@ def certificate_id(der: bytes) -> str:
 def server_identity(folder: Path, *, names: Sequence[str] = NAMES) -> ServerIdentity:
     """Those in the folder, made where they are missing, about to expire or for other names.
 
-    The root stays as long as it is valid, so that devices keep trusting it.
+    The root stays as long as it is valid, so that devices keep trusting it. Raises ConfigError.
     """
+    try:
+        return _identity(folder, names)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"broker.pki {folder} cannot be used: {error}",
+            fix="give a folder that the gateway made or may make, or leave it out: then its CA lives as long as the process",
+        ) from None
+
+
+def _identity(folder: Path, names: Sequence[str]) -> ServerIdentity:
     folder.mkdir(parents=True, exist_ok=True)
     root, root_key = _root(folder)
     if not _is_good(folder / SERVER, root, names) or not (folder / SERVER_KEY).exists():

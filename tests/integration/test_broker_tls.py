@@ -312,3 +312,16 @@ def test_the_server_certificate_is_kept_and_renewed_for_other_names(tmp_path: Pa
         capture_output=True, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_folder_that_cannot_be_the_ca_s_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    with pytest.raises(ConfigError, match=r"broker\.pki .*file.* cannot be used"):
+        server_identity(file / "pki")
+    server_identity(tmp_path / "pki")
+    for pem in (tmp_path / "pki").iterdir():
+        pem.write_text("no certificate")
+    with pytest.raises(ConfigError, match="cannot be used") as told:
+        server_identity(tmp_path / "pki")
+    assert "leave it out" in told.value.fix

@@ -86,7 +86,7 @@ def devices_list(api: Api = None, form: Form = "table") -> None:
 @devices_app.command("show")
 def devices_show(device_id: DeviceId, api: Api = None, form: Form = "table") -> None:
     """One device, whole."""
-    device = call("GET", f"/devices/{device_id}", url=api)
+    device = call("GET", f"/devices/{quote(device_id, safe='')}", url=api)
     print_rows(("field", "value"), list(device.items()), form)
 
 
@@ -105,10 +105,10 @@ def devices_create(
     Example: thingstorm devices create meter-0042 --out meter-0042
     """
     body = {"policy": _document(policy) if policy else None}
-    made = call("POST", f"/devices/{quote(device_id, safe='')}/credentials", url=api, body=body)
     files = {"certificate.pem.crt": "certificate", "private.pem.key": "private_key", "root-ca.pem": "root_ca"}
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)  # before the key exists, which is told once only
+        made = call("POST", f"/devices/{quote(device_id, safe='')}/credentials", url=api, body=body)
         for name, part in files.items():
             _write_private(out / name, made[part])
     except OSError as error:
@@ -206,7 +206,11 @@ def incidents_list(api: Api = None, form: Form = "table") -> None:
 @incidents_app.command("show")
 def incidents_show(incident_id: IncidentId, api: Api = None, form: Form = "table") -> None:
     """One incident, whole: its devices, what was done, what it was resolved as and what followed."""
-    print_rows(("field", "value"), list(call("GET", f"/incidents/{incident_id}", url=api).items()), form)
+    print_rows(
+        ("field", "value"),
+        list(call("GET", f"/incidents/{quote(incident_id, safe='')}", url=api).items()),
+        form,
+    )
 
 
 @incidents_app.command("resolve")
@@ -230,7 +234,7 @@ def incidents_resolve(
     Example: thingstorm incidents resolve security-1767600035000 --as false_positive --reason "load test"
     """
     body = {"as": resolution.value, "reason": reason, "by": by}
-    told = call("POST", f"/incidents/{incident_id}/resolve", url=api, body=body)
+    told = call("POST", f"/incidents/{quote(incident_id, safe='')}/resolve", url=api, body=body)
     typer.echo(f"{incident_id} is resolved as {resolution.value}")
     for feature, limit in ((told["lesson"] or {}).get("limits") or {}).items():
         typer.echo(f"  {feature} counts on these devices from z {limit:.1f} on")

@@ -31,8 +31,11 @@ class Scenes:
     """Makes `scenarios`, the list of files and what a file says; starts and stops plays."""
 
     def __init__(self, stage: Backstage) -> None:
+        """Raises ConfigError: the folder of one's own files is not there."""
         self._stage = stage
         self._own = stage.config.api.scenarios
+        if self._own is not None and not self._own.is_dir():
+            raise ConfigError(f"api.scenarios: no folder {self._own}", fix="give a folder of scenario files")
         self._listed: list[dict[str, Any]] | None = None
 
     async def now(self, _given: Mapping[str, str]) -> dict[str, Any]:
@@ -124,7 +127,8 @@ def _files(own: Path | None) -> dict[str, Path]:
         path for kind in KINDS for path in sorted((folder / kind).glob("*.yaml"))
     ]
     files = {str(path.relative_to(folder).with_suffix("")): path for path in found if path.name != GAPS}
-    return files | {f"own/{path.stem}": path for path in sorted(own.glob("*.yaml") if own else ())}
+    mine = [path for path in sorted(own.glob("*.yaml") if own else ()) if path.name != GAPS]
+    return files | {f"own/{path.stem}": path for path in mine}
 
 
 def _found(own: Path | None, name: str) -> Path:
