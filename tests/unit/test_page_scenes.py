@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import ConfigError, UnknownName
 from thingstorm.config import load_config
+from thingstorm.dashboard.devices import Devices
 from thingstorm.dashboard.scenes import Scenes
 
 OWN = """scenario: v1
@@ -42,3 +43,13 @@ async def test_own_files_stand_beside_the_library(tmp_path: Path) -> None:
     assert told["description"] == "of my own"
     with pytest.raises(UnknownName):
         await made.file("own/none")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("given", "told"), [({"sort": "colour"}, "order"), ({"state": "happy"}, "state")])
+async def test_a_list_of_devices_in_no_known_order_or_state_is_refused(
+    given: dict[str, str], told: str
+) -> None:
+    stage: Any = SimpleNamespace()
+    with pytest.raises(UnknownName, match=told):
+        await Devices(stage).every(given)
