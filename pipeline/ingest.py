@@ -164,7 +164,14 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
         raise Poison(f"'{name}' is missing or not a string")
+    if _spelt(value) != value:
+        raise Poison(f"'{name}' holds half a surrogate pair, which no table stores")
     return value
+
+
+def _spelt(text: str) -> str:
+    """In UTF-8, whatever a device made of it: half a surrogate pair, which only an escape brings, is that escape again."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _moment(body: Mapping[str, Any], name: str) -> int:
@@ -196,14 +203,14 @@ def _telemetry(body: dict[str, Any], writes: Writes) -> None:
     if "device_type" in item:
         seen["device_type"] = device_type
     if isinstance(payload, dict) and isinstance(payload.get("fw"), str):
-        seen["firmware"] = payload["fw"]
+        seen["firmware"] = _spelt(payload["fw"])
     writes.update(device_id, "last_seen", received_at, seen)
 
 
 def _add_payload(item: Item, payload: Any) -> None:
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
+    text = _spelt(json.dumps(payload, separators=(",", ":"), ensure_ascii=False))
     item["payload"] = {"S": text}
-    item["payload_bytes"] = {"N": str(len(text.encode("utf-8", "surrogatepass")))}
+    item["payload_bytes"] = {"N": str(len(text.encode()))}
     if isinstance(payload, dict):
         ts = payload.get("ts")
         if isinstance(ts, int) and not isinstance(ts, bool) and abs(ts) < 10**14:

@@ -1,6 +1,9 @@
-"""What a collection looks like: typed hot columns, everything else in `extra`.
+r"""What a collection looks like: typed hot columns, everything else in `extra`.
 
 A value that does not fit its column never fails an ingest: the column is NULL and the value goes to `extra`.
+
+Half a surrogate pair, which an escape of JSON can bring (`"\ud800"`), is in no UTF-8 and so in no column: where a text
+must be kept, in an id and in `extra`, the half is spelt as those six characters.
 """
 
 import json
@@ -27,9 +30,19 @@ _PLAIN = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 """Only JSON's own kinds; all else goes by `str`, as with `json`."""
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def spelt(text: str) -> str:
+    """The text, with halves of surrogate pairs spelt out: UTF-8, whoever wrote it."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def _text(value: Json) -> str:
     if not isinstance(value, str):
         raise TypeError("not a string")
+    if not value.isascii():
+        value.encode()  # UnicodeEncodeError is a ValueError
     return value
 
 
@@ -72,11 +85,16 @@ def _json(value: Json) -> str:
     if isinstance(value, str):
         orjson.loads(value)  # as strict as the database: one text that it refuses would fail the batch
         return value
-    return _encoded(value) or json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _encoded(value) or _text(
+        json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    )
 
 
 def _encoded(value: object, **options: Any) -> str | None:
-    """By orjson, or nothing where it may be wrong: it writes `null` for NaN and infinity, and refuses integers beyond 64 bits."""
+    """By orjson, or nothing where it may be wrong: it writes `null` for NaN and infinity, and refuses integers beyond 64 bits.
+
+    Halves of surrogate pairs it refuses, too.
+    """
     try:
         text = orjson.dumps(value, **options).decode()
     except TypeError:
@@ -187,8 +205,8 @@ class Collection:
     def identity(self, key: Mapping[str, Json]) -> str:
         """The row's `_id`: the key's values joined by '/'; of several a '/' within is written `~1`, a '~' `~0`."""
         if len(self.key) == 1:
-            return str(key[self.key[0]])
-        return "/".join(str(key[name]).replace("~", "~0").replace("/", "~1") for name in self.key)
+            return spelt(str(key[self.key[0]]))
+        return spelt("/".join(str(key[name]).replace("~", "~0").replace("/", "~1") for name in self.key))
 
     def columns_of(
         self, items: Mapping[str, Mapping[str, Json]], *, sequences: Sequence[int], at: datetime
@@ -249,10 +267,7 @@ def _fitted(
     default: Json,
 ) -> list[Any]:
     found = [item.get(name) for item in items]
-    if fit is _text and set(map(type, found)) <= {
-        str,
-        NoneType,
-    }:  # most columns are text, and most values fit
+    if fit is _text and _plain_texts(found):  # most columns are text, and most values fit
         return found if default is None else [default if value is None else value for value in found]
     values = []
     for value, extra in zip(found, extras, strict=True):
@@ -264,12 +279,18 @@ def _fitted(
     return values
 
 
+def _plain_texts(found: Sequence[Json]) -> bool:
+    """Whether these are texts and nothing, and certainly UTF-8."""
+    return set(map(type, found)) <= {str, NoneType} and "".join(filter(None, found)).isascii()  # type: ignore[arg-type]  # looked at just now
+
+
 def _dump(extra: Mapping[str, Json]) -> str:
     """JSON text; JSON knows no NaN and no infinity, so a value that holds one is kept as text."""
     text = _encoded(extra, default=str, option=_PLAIN)
     if text is not None:
         return text
     try:
-        return json.dumps(extra, default=str, allow_nan=False)
+        text = json.dumps(extra, default=str, allow_nan=False, ensure_ascii=False)
     except ValueError:
-        return json.dumps({name: str(value) for name, value in extra.items()})
+        text = json.dumps({name: str(value) for name, value in extra.items()}, ensure_ascii=False)
+    return _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text)

@@ -10,7 +10,7 @@ import duckdb
 from contracts.errors import ConfigError
 from contracts.messages import Change, Json
 
-from .collection import Collection
+from .collection import Collection, spelt
 from .storage import by_id
 
 MAX_DOCUMENTS = 10_000
@@ -27,7 +27,7 @@ def written(
 ) -> list[Change]:
     """The changes that store these documents, numbered from `sequence`. Raises ConfigError."""
     _check(collection, documents)
-    ids = [str(one.get("_id") or _new_id()) for one in documents]
+    ids = [spelt(str(one.get("_id") or _new_id())) for one in documents]
     present = _present(writer, collection, ids) if patch else {}
     now, changes = _now_ms(), []
     for number, (identity, one) in enumerate(zip(ids, documents, strict=True)):
@@ -50,7 +50,7 @@ def removed(
     _check(collection, [{} for _ in ids])
     return [
         Change("REMOVE", collection.name, {"_id": identity}, None, None, sequence)
-        for (identity,) in by_id(writer, collection.name, ids, what="_id")
+        for (identity,) in by_id(writer, collection.name, list(map(spelt, ids)), what="_id")
     ]
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from contracts.messages import Json
 
-from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TAKEN, VARCHAR, Collection, ColumnType
+from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TAKEN, VARCHAR, Collection, ColumnType, spelt
 from .storage import transaction
 
 SEEN_AT_LEAST = 1_000
@@ -65,7 +65,7 @@ def tally(collection: Collection, items: Sized[Mapping[str, Json]]) -> Tally:
     )
     counts: Tally = Counter(
         {
-            (collection.name, name, kind): count * stride
+            (collection.name, spelt(name), kind): count * stride
             for (name, kind), count in seen.items()
             if name not in collection.columns and name != "_id"
         }

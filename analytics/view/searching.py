@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from contracts.messages import Json
 
-from .collection import JSON, Collection
+from .collection import JSON, Collection, spelt
 from .storage import transaction
 
 MAX_TERMS = 256
@@ -113,7 +113,7 @@ def _terms(collection: Collection, item: Mapping[str, Json]) -> Iterable[str]:
             continue
         for path, leaf in _leaves(name, _parsed(collection, name, value)):
             if (whole or path in collection.search) and len(text := _text(leaf)) <= MAX_VALUE:
-                found[f"{path}={text}"] = None
+                found[spelt(f"{path}={text}")] = None
             if len(found) >= MAX_TERMS:
                 return found
     return found

@@ -42,6 +42,19 @@ async def test_documents_are_written_replaced_merged_and_removed() -> None:
         assert await rows(view, "SELECT age FROM people WHERE _id = 'a'") == [(9,)], "a newer one comes back"
 
 
+async def test_half_a_surrogate_pair_is_written_searched_merged_and_removed() -> None:
+    async with a_view() as view:
+        await view.create({"name": "docs", "columns": {"raw": "JSON"}, "search": ["*"]})
+        await view.write(
+            "docs", [{"_id": "\ud800", "a": "\ud801", "raw": r'{"b": "\ud802"}'}, {"_id": "good", "a": "x"}]
+        )
+        await view.write("docs", [{"_id": "\ud800", "c": 1}], patch=True)
+        found = await rows(view, "SELECT _id, extra->>'$.c' FROM docs_search('a', '\\ud801')")
+        assert found == [("\\ud800", "1")]
+        assert await view.remove("docs", ["\ud800"]) == 1
+        assert await rows(view, "SELECT _id FROM docs") == [("good",)]
+
+
 async def test_few_ids_and_many_ids_are_found_alike_in_a_large_collection() -> None:
     """Few by the key index, many by a scan; a field called as DuckDB calls a row's place is data as any other."""
     many = 3 * SCAN_ROWS_PER_ID

@@ -54,6 +54,14 @@ def test_a_payload_has_a_shape(payload: bytes, text: str) -> None:
     assert _shapes(inspector) == {text}
 
 
+def test_names_with_half_a_surrogate_pair_leave_the_gateway_in_utf_8() -> None:
+    """A fleet's row with another text in it would be no row of the view: no shape of that second would be known."""
+    _, notes, inspector = _play([b'{"\\ud800w": %d.5, "v": "x"}' % (n % 7) for n in range(30)])
+    (line,) = notes.reading_lines((TOPIC,))
+    assert line.endswith(r" \ud800w")
+    assert _shapes(inspector) == {r"{\ud800w:n,v:s}"}
+
+
 def test_readings_are_means_of_what_is_no_counter_and_no_clock() -> None:
     _, notes, _ = _play(_readings(30))
     assert {name for _, name in notes.readings} == {"w"}

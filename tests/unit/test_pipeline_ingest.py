@@ -46,6 +46,15 @@ def test_a_reading_becomes_a_typed_item_and_touches_its_device() -> None:
     assert writes.failures == {}
 
 
+def test_what_a_table_cannot_hold_of_a_payload_stays_the_escape_it_was() -> None:
+    """Half a surrogate pair: one message of a device would fail the batches of all others."""
+    writes = plan(event(reading(payload={"fw": "\ud800", "\udfff": "\u00fc"})))
+    (item,) = writes.puts["telemetry"].values()
+    assert item["payload"] == {"S": '{"fw":"\\ud800","\\udfff":"\u00fc"}'}
+    assert item["payload_bytes"] == {"N": "29"}
+    assert [update.values["firmware"] for update in writes.updates] == ["\\ud800"]
+
+
 def test_a_reading_without_a_json_payload_is_stored_without_one() -> None:
     (item,) = plan(event(reading())).puts["telemetry"].values()
     assert "payload" not in item
@@ -118,6 +127,7 @@ def test_other_events_are_taken_and_change_nothing() -> None:
         ({"device_id": "d"}, "telemetry", "'message_id'"),
         (reading(received_at="soon"), "telemetry", "'received_at'"),
         (reading(device_id=5), "telemetry", "'device_id'"),
+        (reading(topic="\ud800"), "telemetry", "half a surrogate pair"),
         ({"start": 1, "end": 2}, "device-metrics", "'devices'"),
         ({"start": 1, "end": 2, "devices": [1]}, "device-metrics", "not an object"),
         ({"clientId": "d", "timestamp": NOW}, "device-events", "'eventType'"),

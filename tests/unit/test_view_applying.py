@@ -104,6 +104,11 @@ def test_the_id_of_a_row_is_its_key_and_two_keys_never_share_one(key: dict[str, 
     assert DEVICES.identity({"device_id": "a/~b", **key}) == "a/~b", "of one attribute it is as it is"
 
 
+def test_half_a_surrogate_pair_in_a_key_is_spelt_out() -> None:
+    assert DEVICES.identity({"device_id": "\u00fc\ud800"}) == "\u00fc\\ud800"
+    assert PARTS.identity({"site": "\ud800/", "made_at": 1}) == "\\ud800~1/1"
+
+
 @pytest.mark.parametrize(
     ("path", "sql"),
     [
@@ -152,6 +157,7 @@ def test_a_row_becomes_its_item_again() -> None:
         (DOUBLE, 7, 7.0),
         (BOOLEAN, False, False),
         (VARCHAR, "", ""),
+        (VARCHAR, "\u00fc", "\u00fc"),
         (TEXTS, ("a", "b"), ["a", "b"]),
         (TIMESTAMP, 1_500, datetime(1970, 1, 1, 0, 0, 1, 500_000)),
         (JSON, {"a": [1, None]}, '{"a":[1,null]}'),
@@ -184,6 +190,9 @@ def test_what_fits_a_column(kind: ColumnType, value: Any, fitted: Any) -> None:
         (TIMESTAMP, "now"),
         (JSON, "{"),
         (JSON, {"a": math.nan, "b": 2**70}),
+        (JSON, {"a": "\ud800"}),
+        (VARCHAR, "\ud800"),
+        (TEXTS, ["\ud800"]),
     ],
 )
 def test_what_does_not_fit_is_said(kind: ColumnType, value: Any) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.view import fields
-from analytics.view.collection import BIGINT, JSON, TIMESTAMP, VARCHAR, Collection
+from analytics.view.collection import BIGINT, JSON, TEXTS, TIMESTAMP, VARCHAR, Collection
 from analytics.view.storage import MAX_LITERALS, connect, literals
 from contracts.messages import Json
 
@@ -92,6 +92,45 @@ def test_text_that_the_database_takes_for_no_json_is_kept_beside_its_column(text
     columns = collection.columns_of({"a": {"payload": text}}, sequences=[1], at=NOW)
     assert columns["payload"] == [None]
     assert json.loads(columns["extra"][0]) == {"payload": text}
+
+
+HALF = "\ud800"
+"""Half a surrogate pair: the escape that brings it is JSON, but no UTF-8 holds it."""
+
+
+@pytest.mark.parametrize(
+    ("item", "extra"),
+    [
+        ({"word": HALF}, {"word": r"\ud800"}),
+        ({"words": ["a", HALF]}, {"words": ["a", r"\ud800"]}),
+        ({"payload": {"a": HALF}}, {"payload": {"a": r"\ud800"}}),
+        ({"payload": r'"\ud800"'}, {"payload": r'"\ud800"'}),
+        ({"payload": f'"{HALF}"'}, {"payload": r'"\ud800"'}),
+        (
+            {"more": {HALF: [HALF, "\U0001f600", None]}},
+            {"more": {r"\ud800": [r"\ud800", "\U0001f600", None]}},
+        ),
+        ({"odd": math.inf, "more": HALF}, {"odd": "inf", "more": r"\ud800"}),
+    ],
+)
+def test_half_a_surrogate_pair_fails_no_batch(item: dict[str, Any], extra: dict[str, Json]) -> None:
+    """One device's message would stop everybody's: the database takes it in no text and no JSON."""
+    docs = Collection("halves", ("_id",), {"word": VARCHAR, "words": TEXTS, "payload": JSON}, {})
+    named = {"bad": item, "good": {"word": "\u00fc", "payload": '"x"'}}
+    batch = docs.table(docs.columns_of(named, sequences=range(2), at=NOW))
+    assert [row["word"] for row in batch.to_pylist()] == [None, "\u00fc"]
+    DATABASE.register("halves", batch)
+    kept = DATABASE.execute("SELECT extra::JSON, payload::JSON FROM halves").fetchall()
+    DATABASE.unregister("halves")
+    assert (json.loads(kept[0][0]), kept[0][1], kept[1]) == (extra, None, (None, '"x"'))
+
+
+def test_a_field_whose_name_is_half_a_surrogate_pair_is_counted() -> None:
+    connection = connect(None, memory_limit="100MB", threads=1)
+    fields.write(connection, fields.tally(DOCS, [{HALF: 1}]))
+    told = connection.execute("SELECT field FROM _fields WHERE field <> ''").fetchall()
+    connection.close()
+    assert told == [(r"\ud800",)]
 
 
 def test_fields_of_a_large_batch_are_counted_by_a_sample_that_sums_to_the_whole() -> None:
