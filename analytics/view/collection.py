@@ -281,7 +281,8 @@ def _fitted(
 
 def _plain_texts(found: Sequence[Json]) -> bool:
     """Whether these are texts and nothing, and certainly UTF-8."""
-    return set(map(type, found)) <= {str, NoneType} and "".join(filter(None, found)).isascii()  # type: ignore[arg-type]  # looked at just now
+    texts = [value for value in found if isinstance(value, str)]
+    return set(map(type, found)) <= {str, NoneType} and "".join(texts).isascii()
 
 
 def _dump(extra: Mapping[str, Json]) -> str:
