@@ -58,8 +58,9 @@ def read(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # not there, not ours to read, not UTF-8, no path at all
+        why = error.strerror if isinstance(error, OSError) else f"it is no text in UTF-8 ({error})"
         raise BadScenario(
-            f"cannot be read: {error}", file=file, line=1, fix="give the path of a scenario file, in UTF-8"
+            f"cannot be read: {why}", file=file, line=1, fix="give the path of a scenario file, in UTF-8"
         ) from None
     try:
         return _parse(file, text)

@@ -42,7 +42,9 @@ def _csv(file: Path, needed: Sequence[str]) -> Numbered:
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         try:
-            _check_columns(file, reader.fieldnames or (), needed)
+            if reader.fieldnames is None:
+                raise ConfigError(f"{file} is empty", fix="begin it with a line of column names")
+            _check_columns(f"{file}:1", reader.fieldnames, needed)
             for row in reader:
                 if None in row:
                     raise ConfigError(
@@ -57,9 +59,8 @@ def _csv(file: Path, needed: Sequence[str]) -> Numbered:
 
 def _ndjson(file: Path, needed: Sequence[str]) -> Numbered:
     with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+        filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        for place, (number, line) in enumerate(filled):
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
@@ -67,8 +68,8 @@ def _ndjson(file: Path, needed: Sequence[str]) -> Numbered:
                 raise ConfigError(f"{file}:{number}: no valid JSON: {error}", fix=fix) from None
             if not isinstance(row, dict):
                 raise ConfigError(f"{file}:{number}: no JSON object", fix="write one JSON object a line")
-            if number == 1:
-                _check_columns(file, row, [name for name in needed if name not in row])
+            if place == 0:
+                _check_columns(f"{file}:{number}", list(row), needed)
             yield number, row
 
 
@@ -78,7 +79,7 @@ def _parquet(file: Path, needed: Sequence[str]) -> Numbered:
 
     try:
         table = pq.ParquetFile(file)
-        _check_columns(file, table.schema_arrow.names, needed)
+        _check_columns(str(file), table.schema_arrow.names, needed)
         number = 0
         for batch in table.iter_batches(batch_size=BATCH_ROWS):
             for row in batch.to_pylist():
@@ -88,10 +89,10 @@ def _parquet(file: Path, needed: Sequence[str]) -> Numbered:
         raise ConfigError(f"{file} is no valid Parquet: {error}", fix="write it again") from None
 
 
-def _check_columns(file: Path, present: Sequence[str] | Mapping[str, Any], needed: Sequence[str]) -> None:
+def _check_columns(place: str, present: Sequence[str], needed: Sequence[str]) -> None:
     if missing := [name for name in needed if name not in present]:
         raise ConfigError(
-            f"{file}:1: there is no column {', '.join(missing)}",
+            f"{place}: there is no column {', '.join(missing)}",
             fix=f"name it with --map ts=COLUMN,client_id=COLUMN,...; the file has: {', '.join(map(str, present))}",
         )
 

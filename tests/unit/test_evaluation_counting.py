@@ -147,8 +147,8 @@ def test_what_is_said_while_learning_or_after_all_are_shut_out_claims_nothing_wr
 
 
 def test_tuning_and_report_seeds_are_disjoint_from_each_other_and_from_the_library() -> None:
-    from thingstorm.cli.play import scenario_files
     from thingstorm.evaluation.playing import own_seeds
+    from thingstorm.runtime.scenarios import scenario_files
 
     own = own_seeds(scenario_files([library()]))
     assert not TUNING & REPORT

@@ -158,7 +158,8 @@ def test_a_json_payload_may_be_an_object_of_the_line(tmp_path: Path) -> None:
         ("ts,client_id,topic,size\n1,a,t,-5\n", r"r\.csv:2: size is '-5'"),
         ("ts,client_id,topic,event\n1,a,t,ping\n", r"r\.csv:2: the event is 'ping'"),
         ("ts,client_id,topic\n1,a,t,more\n", r"r\.csv:2: more values than columns"),
-        ("time,client_id,topic\n1,a,t\n", r"no column ts"),
+        ("time,client_id,topic\n1,a,t\n", r"r\.csv:1: there is no column ts"),
+        ("", r"r\.csv is empty"),
         ("ts,client_id,topic\n", r"holds no rows"),
     ],
 )
@@ -181,6 +182,11 @@ def test_lines_that_are_no_row_are_named(tmp_path: Path, line: str) -> None:
     good = json.dumps(ROWS[0])
     with pytest.raises(ConfigError, match=r"r\.ndjson:2: "):
         read_recording(text_file(tmp_path, f"{good}\n{line}\n", "r.ndjson"))
+
+
+def test_empty_lines_before_the_first_row_do_not_hide_that_a_column_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"r\.ndjson:3: there is no column client_id$"):
+        read_recording(text_file(tmp_path, '\n\n{"ts": 1}\n', "r.ndjson"))
 
 
 def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:

@@ -63,11 +63,10 @@ def evaluate(
 
     thingstorm evaluate --save
     """
-    from thingstorm.cli.play import scenario_files
     from thingstorm.evaluation.evaluated import evaluated
     from thingstorm.evaluation.playing import own_seeds, plan
     from thingstorm.evaluation.seeds import DEFAULT, check_report, check_tuning, parse_seeds
-    from thingstorm.runtime.scenarios import library
+    from thingstorm.runtime.scenarios import library, scenario_files
 
     settings = _settings(config, model)
     files = scenario_files(scenarios or [library()])

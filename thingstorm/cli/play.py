@@ -118,6 +118,7 @@ def run(
     thingstorm run mixed/botnet-inside-rollout
     """
     from simulator.scenario import load_all
+    from thingstorm.runtime.scenarios import scenario_files
 
     variables = dict(_pair(text) for text in variable or [])
     if attach and (path == "direct" or clock == "virtual" or speed):
@@ -167,36 +168,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise ConfigError(f"--set {text}: no '='", fix="write --set name=value")
     return key, value
-
-
-def scenario_files(given: Sequence[Path]) -> list[Path]:
-    """The scenario files; in folders those that say what they are, so that bases and lists are left out.
-
-    What is not there may be a file or folder of the library, with or without its ending: `mixed/botnet-inside-rollout`.
-    """
-    found = [
-        file
-        for path in map(_here_or_shipped, given)
-        for file in (filter(_is_scenario, sorted(path.rglob("*.yaml"))) if path.is_dir() else [path])
-    ]
-    if not found:
-        raise ConfigError(
-            f"no scenario in {', '.join(map(str, given))}", fix="name a .yaml file or a folder with some"
-        )
-    return found
-
-
-def _here_or_shipped(path: Path) -> Path:
-    from thingstorm.runtime.scenarios import library
-
-    if path.exists():
-        return path
-    ours = (library() / path, library() / f"{path}.yaml")
-    return next((file for file in ours if file.exists()), path)
-
-
-def _is_scenario(file: Path) -> bool:
-    return file.name != "known-gaps.yaml" and "base" not in file.parent.parts
 
 
 def _play_apart(jobs: "Sequence[Job]", settings: Config) -> "list[Outcome]":

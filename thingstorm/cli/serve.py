@@ -55,9 +55,9 @@ def _tell(line: str) -> None:
 
 def _scenario(path: Path | None) -> "Scenario":
     from simulator.scenario import load
-    from thingstorm.runtime.scenarios import shipped
+    from thingstorm.runtime.scenarios import scenario_file, shipped
 
-    return load(path or shipped("demo"))
+    return load(scenario_file(path) if path else shipped("demo"))
 
 
 async def _serve(

@@ -41,11 +41,13 @@ def shrink(
 
     thingstorm shrink failing.yaml --out small.yaml --tries 200
     """
+    from thingstorm.runtime.scenarios import scenario_file
     from thingstorm.runtime.shrinking import resolved, size_of
     from thingstorm.runtime.shrinking import shrink as make_small
 
     _ = path
     settings = config_of(config)
+    file = scenario_file(file)
     values = resolved(file)
     typer.echo(f"{file}: {size_of(values)}")
     found = make_small(values, lambda scenario: _play(file, scenario, settings), tries=tries, tell=_tell)

@@ -56,9 +56,9 @@ def up(
 
 def _scenario(path: Path | None) -> "Scenario":
     from simulator.scenario import load
-    from thingstorm.runtime.scenarios import shipped
+    from thingstorm.runtime.scenarios import scenario_file, shipped
 
-    return load(path or shipped("demo"))
+    return load(scenario_file(path) if path else shipped("demo"))
 
 
 async def _up(settings: Config, scenario: "Scenario | None", display: Display, json_line: bool) -> None:

@@ -75,10 +75,15 @@ def plan(
 ) -> Job:
     """The job of a scenario: flags win over the file. Raises ConfigError for a pair that does not go together.
 
-    A path given alone brings its own clock: `direct` the virtual one, `aws` the wall clock.
+    A path given alone brings its own clock: `direct` the virtual one, `aws` the wall clock. So does a speed: the wall clock.
     """
     chosen = path or scenario.path
-    asked = clock or (None if path else scenario.clock.mode)
+    asked = clock or ("wall" if speed else None if path else scenario.clock.mode)
+    if speed and asked == "virtual":
+        raise ConfigError(
+            "--speed and the virtual clock do not go together: it goes as fast as the machine",
+            fix="leave one of the two out",
+        )
     if chosen == "aws" and asked == "virtual":
         raise ConfigError(
             f"{file}: the virtual clock and the AWS path do not go together: real services take real time",
