@@ -105,10 +105,10 @@ def devices_create(
     Example: thingstorm devices create meter-0042 --out meter-0042
     """
     body = {"policy": _document(policy) if policy else None}
+    made = call("POST", f"/devices/{quote(device_id, safe='')}/credentials", url=api, body=body)
     files = {"certificate.pem.crt": "certificate", "private.pem.key": "private_key", "root-ca.pem": "root_ca"}
     try:
-        out.mkdir(parents=True, exist_ok=True)  # before the key exists, which is told once only
-        made = call("POST", f"/devices/{quote(device_id, safe='')}/credentials", url=api, body=body)
+        out.mkdir(parents=True, exist_ok=True)
         for name, part in files.items():
             _write_private(out / name, made[part])
     except OSError as error:
