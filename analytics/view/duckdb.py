@@ -31,6 +31,9 @@ from .tiers import TIERED, WHOLE, Tiers, reads_objects
 from .writing import Writer
 
 TIMEOUT_SECONDS = 10.0
+INTERRUPTED_SECONDS = 5.0
+"""A statement ends within milliseconds of its interruption; a loaded machine gets the rest."""
+
 READERS = 4
 """Queries at once: DuckDB has two threads here, more readers only wait for each other."""
 
@@ -292,7 +295,7 @@ class DuckDBView:
     def close(self) -> None:
         """Close it."""
         if self._connection is not None:
-            self._connection.close()
+            _close(self._connection)
         self._connection, self._catalogue, self._writer = None, None, None
         if self._mirror is not None:
             self._mirror.close()
@@ -372,6 +375,18 @@ class DuckDBView:
         if self._catalogue is None:
             raise _not_open()
         return self._catalogue
+
+
+def _close(connection: duckdb.DuckDBPyConnection) -> None:
+    """With its cursors. One whose statement was interrupted may need a moment until it has ended."""
+    deadline = time.monotonic() + INTERRUPTED_SECONDS
+    while True:
+        try:
+            return connection.close()
+        except duckdb.ResourceInUseException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -1,8 +1,10 @@
 """The view on the real DuckDB: exactly once, guarded queries, a file that survives."""
 
+import contextlib
 import json
 import resource
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -263,6 +265,26 @@ async def test_a_query_that_takes_too_long_is_stopped(monkeypatch: pytest.Monkey
         with pytest.raises(ConfigError, match="longer than"):
             await view.query("SELECT count(*) FROM range(100000000) a, range(100000) b")
         assert await rows(view, "SELECT 1") == [(1,)]
+
+
+def test_closing_waits_for_a_statement_that_was_interrupted_just_now() -> None:
+    view = DuckDBView(None)
+    view.open()
+    cursor = view._open_one().cursor()
+
+    def ask() -> None:
+        with contextlib.suppress(duckdb.InterruptException):
+            cursor.execute("SELECT count(*) FROM range(100000000) a, range(100000) b").fetchall()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(0.2)
+    interrupting = threading.Timer(0.3, cursor.interrupt)
+    interrupting.start()
+    view.close()
+    asking.join()
+    interrupting.join()
+    assert view.health().state == "stopped"
 
 
 async def test_parameters_are_bound_by_name() -> None:
