@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.text import spelt
+
 EAGER = 4
 STRIDE = 16
 PER_PERIOD = 8_000
@@ -139,7 +141,7 @@ class Notes:
         places = {topic: place for place, topic in enumerate(topics)}
         for (topic, name), (total, count) in self.readings.items():
             if topic in places:
-                yield f"{places[topic]} {total / count:.6g} {_spelt(name)}"
+                yield f"{places[topic]} {total / count:.6g} {spelt(name)}"
 
 
 class Inspector:
@@ -252,7 +254,7 @@ def _read(payload: bytes) -> Any:
 
 def _made(body: Any) -> Shape:
     if type(body) is dict:
-        items = [(_spelt(name[:MAX_NAME]), _TYPES[type(value)]) for name, value in body.items()][:MAX_FIELDS]
+        items = [(spelt(name[:MAX_NAME]), _TYPES[type(value)]) for name, value in body.items()][:MAX_FIELDS]
         text = ",".join(f"{name}:{kind}" for name, kind in sorted(items))
         numbers = tuple(
             name for name, value in body.items() if _TYPES[type(value)] == "n" and len(name) <= MAX_NAME
@@ -263,11 +265,6 @@ def _made(body: Any) -> Shape:
 
 def _shape_of(text: str, numbers: tuple[str, ...]) -> Shape:
     return Shape(hashlib.blake2b(text.encode(), digest_size=5).hexdigest(), text, numbers)
-
-
-def _spelt(name: str) -> str:
-    """A field's name in UTF-8: half a surrogate pair, which only an escape brings, is that escape again."""
-    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _whole(value: float) -> bool:

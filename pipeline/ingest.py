@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.text import spelt
+
 Item = dict[str, dict[str, Any]]
 
 BATCH = 25
@@ -164,14 +166,9 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
         raise Poison(f"'{name}' is missing or not a string")
-    if _spelt(value) != value:
+    if spelt(value) != value:
         raise Poison(f"'{name}' holds half a surrogate pair, which no table stores")
     return value
-
-
-def _spelt(text: str) -> str:
-    """In UTF-8, whatever a device made of it: half a surrogate pair, which only an escape brings, is that escape again."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _moment(body: Mapping[str, Any], name: str) -> int:
@@ -203,12 +200,12 @@ def _telemetry(body: dict[str, Any], writes: Writes) -> None:
     if "device_type" in item:
         seen["device_type"] = device_type
     if isinstance(payload, dict) and isinstance(payload.get("fw"), str):
-        seen["firmware"] = _spelt(payload["fw"])
+        seen["firmware"] = spelt(payload["fw"])
     writes.update(device_id, "last_seen", received_at, seen)
 
 
 def _add_payload(item: Item, payload: Any) -> None:
-    text = _spelt(json.dumps(payload, separators=(",", ":"), ensure_ascii=False))
+    text = spelt(json.dumps(payload, separators=(",", ":"), ensure_ascii=False))
     item["payload"] = {"S": text}
     item["payload_bytes"] = {"N": str(len(text.encode()))}
     if isinstance(payload, dict):

@@ -18,6 +18,7 @@ import orjson
 import pyarrow as pa
 
 from contracts.messages import Json
+from contracts.text import spelt
 
 Fit: TypeAlias = Callable[[Json], Any]
 """Makes the column's value of an attribute. Raises ValueError or TypeError if it does not fit."""
@@ -31,11 +32,6 @@ _PLAIN = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 _HALF = re.compile("[\ud800-\udfff]")
-
-
-def spelt(text: str) -> str:
-    """The text, with halves of surrogate pairs spelt out: UTF-8, whoever wrote it."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _text(value: Json) -> str:

@@ -9,8 +9,9 @@ import duckdb
 
 from contracts.errors import ConfigError
 from contracts.messages import Change, Json
+from contracts.text import spelt
 
-from .collection import Collection, spelt
+from .collection import Collection
 from .storage import by_id
 
 MAX_DOCUMENTS = 10_000

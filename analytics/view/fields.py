@@ -16,8 +16,9 @@ import duckdb
 import pyarrow as pa
 
 from contracts.messages import Json
+from contracts.text import spelt
 
-from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TAKEN, VARCHAR, Collection, ColumnType, spelt
+from .collection import BIGINT, BOOLEAN, DOUBLE, NAME, TAKEN, VARCHAR, Collection, ColumnType
 from .storage import transaction
 
 SEEN_AT_LEAST = 1_000

@@ -13,8 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from contracts.messages import Json
+from contracts.text import spelt
 
-from .collection import JSON, Collection, spelt
+from .collection import JSON, Collection
 from .storage import transaction
 
 MAX_TERMS = 256

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from answering import Answering, answering
+from answering import answering
 from conftest import Running, here
 
 CALM = """scenario: v1
@@ -124,14 +124,10 @@ def test_doctor_and_alerts_say_what_is_not_well(tmp_path: Path) -> None:
         "/alerts": {"channels": [channel], "undelivered": []},
     }
     with answering(answers) as stack:
-        _not_well(stack, tmp_path)
-
-
-def _not_well(stack: Answering, folder: Path) -> None:
-    ill = here("doctor", "--api", stack.url, cwd=folder)
+        ill = here("doctor", "--api", stack.url, cwd=tmp_path)
+        untold = here("alerts", "test", "--to", "mail", "--api", stack.url, cwd=tmp_path)
     assert ill.code == 3
     assert "not ready: view" in ill.err
     assert "no space" in ill.out
-    untold = here("alerts", "test", "--to", "mail", "--api", stack.url, cwd=folder)
     assert (untold.code, stack.bodies["/alerts/test"]) == (3, {"to": ["mail"]})
     assert "not told: mail" in untold.err

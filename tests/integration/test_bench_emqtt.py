@@ -1,6 +1,7 @@
 """What the bench reads from emqtt-bench, by a stand-in that prints as it does; the program itself is not needed."""
 
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_it_is_asked_for_the_same_load_as_the_others() -> None:
     pairs = dict(zip(told[2::2], told[3::2], strict=True))
     assert told[:2] == ["emqtt_bench", "pub"]
     assert (pairs["-c"], pairs["-I"], pairs["-q"], pairs["-V"], pairs["-p"]) == ("10", "20", "1", "4", "1")
+
+
+def test_a_process_that_is_gone_has_no_figure_and_needs_no_end() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait(5)
+    assert simulator_emqtt._cpu_seconds(gone.pid) == {}
+    simulator_emqtt._end(gone)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import boto3
 import pytest
 from anyio import CapacityLimiter
+from aws_stubs import stubbed
 from botocore.stub import Stubber
 
 from pipeline.actions import sns as sns_action
@@ -22,14 +22,6 @@ ARN = "arn:aws:sns:us-east-1:000000000000:t"
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sns_action, "_PAUSE", 0.0)
-
-
-def stubbed(service: str) -> tuple[Any, Stubber]:
-    make: Any = boto3.client
-    client = make(service, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
-    stub = Stubber(client)
-    stub.activate()
-    return client, stub
 
 
 def publishing(**options: Any) -> tuple[SnsAction, Stubber]:

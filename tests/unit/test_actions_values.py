@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import boto3
 import pytest
 from anyio import CapacityLimiter
-from botocore.stub import ANY, Stubber
+from aws_stubs import stubbed
+from botocore.stub import ANY
 
 from contracts.errors import ConfigError, NotReady, Terminal, Transient
 from contracts.messages import PublishProperties
@@ -89,14 +89,6 @@ async def test_a_broker_that_is_full_or_stopped_gets_it_again() -> None:
     with pytest.raises(Undelivered) as caught:
         await RepublishAction(Broker()).deliver([Item(b"1", 1, {"topic": topic}) for topic in topics])
     assert (caught.value.retry, caught.value.refused.keys()) == ((0, 1), {2, 3})
-
-
-def stubbed(service: str) -> tuple[Any, Stubber]:
-    make: Any = boto3.client
-    client = make(service, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
-    stub = Stubber(client)
-    stub.activate()
-    return client, stub
 
 
 async def test_a_topic_that_a_message_names_with_half_a_pair_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-import boto3
 import pytest
+from aws_stubs import stubbed
 from botocore.stub import Stubber
 
 from contracts.errors import Terminal
@@ -14,14 +14,6 @@ pytestmark = pytest.mark.anyio
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:"
 CERTIFICATE = "arn:aws:iot:us-east-1:000000000000:cert/c1"
-
-
-def stubbed(service: str) -> tuple[Any, Stubber]:
-    make: Any = boto3.client
-    client = make(service, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
-    stub = Stubber(client)
-    stub.activate()
-    return client, stub
 
 
 async def test_a_topic_is_found_on_any_page_and_looked_up_once() -> None:

@@ -8,6 +8,7 @@ from contracts.errors import BackendMissing, BadRule, ConfigError, ThingstormErr
 from contracts.messages import SECOND, Score
 from contracts.ports import Rows
 from contracts.registry import Backend, Registry
+from contracts.text import spelt
 
 KNOWN = Registry(
     "view backend",
@@ -98,3 +99,17 @@ def test_rows_become_dicts_and_a_score_knows_its_flag() -> None:
     assert Rows(("a", "b"), ((1, 2), (3, 4))).dicts() == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
     assert Score("d", 0, value=2.0, threshold=1.0).flagged
     assert not Score("d", 0, value=1.0, threshold=1.0).flagged
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ""),
+        ("plain", "plain"),
+        ("grün \U0001f600", "grün \U0001f600"),
+        ("a\ud800b\udfff", r"a\ud800b\udfff"),
+    ],
+)
+def test_halves_of_surrogate_pairs_are_spelt_and_nothing_else(text: str, told: str) -> None:
+    assert spelt(text) == told
+    assert spelt(text).encode().decode() == told

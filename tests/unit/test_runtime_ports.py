@@ -72,6 +72,13 @@ def test_one_port_for_two_settings_is_a_mistake_of_the_settings(taken: int) -> N
         check_ports(config(api__port=taken, broker__port=taken))
 
 
+def test_one_port_of_two_hosts_is_two_ports() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        free = probe.getsockname()[1]
+    check_ports(config(api__port=free, broker__port=free, broker__host="127.0.0.2"))
+
+
 def test_a_host_that_is_not_this_machines_is_told() -> None:
     with pytest.raises(BackendError, match=r"192.0.2.1:47123 \(broker.port\)"):
         check_ports(config(broker__port=47123, broker__host="192.0.2.1"))

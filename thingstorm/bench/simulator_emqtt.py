@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ def paced(settings: Mapping[str, Any]) -> dict[str, float]:
         process = subprocess.Popen(command(settings), stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 - ours
         try:
             time.sleep(WARM_SECONDS + settings["devices"] / 1_000)
-            first, cpu, began = totals(output), _cpu_seconds(process.pid), time.perf_counter()
+            first, before, began = totals(output), _cpu_seconds(process.pid), time.perf_counter()
             time.sleep(settings["seconds"])
-            last, cpu = totals(output), _cpu_seconds(process.pid) - cpu
+            last, after = totals(output), _cpu_seconds(process.pid)
+            cpu = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
             took = time.perf_counter() - began
         finally:
             _end(process)
@@ -68,15 +70,28 @@ def totals(output: Any) -> list[int]:
     return [int(found) for found in TOTAL.findall(text)]
 
 
-def _cpu_seconds(pid: int) -> float:
-    started = psutil.Process(pid)
-    times = [one.cpu_times() for one in (started, *started.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+def _cpu_seconds(pid: int) -> dict[int, float]:
+    """By process. One that ends while it is asked is left out: the load's work is done by those that stay."""
+    found = {}
+    for one in _family(pid):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            found[one.pid] = times.user + times.system
+    return found
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """It and what it started, as far as it is there."""
+    try:
+        started = psutil.Process(pid)
+        return [*started.children(recursive=True), started]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """It and what it started."""
-    started = psutil.Process(process.pid)
-    for one in (*started.children(recursive=True), started):
-        one.kill()
+    for one in _family(process.pid):
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait(5)

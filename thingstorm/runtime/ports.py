@@ -15,17 +15,16 @@ LOOPBACK = "127.0.0.1"
 def check_ports(config: Config) -> None:
     """Tell all the ports of a stack in one process that it cannot have, each with its setting.
 
-    Raises ConfigError where two settings name one port, BackendError where somebody else has it.
+    Raises ConfigError where two settings name one port of a host, BackendError where somebody else has it.
     """
     wanted = list(_ports(config))
-    by_port: dict[int, str] = {}
-    for setting, _, port in wanted:
-        if port in by_port:
+    named: dict[tuple[str, int], str] = {}
+    for setting, host, port in wanted:
+        if other := named.get((host, port)):
             raise ConfigError(
-                f"{by_port[port]} and {setting} are both {port}",
-                fix="give them different ports, or 0 for any",
+                f"{other} and {setting} are both {port}", fix="give them different ports, or 0 for any"
             )
-        by_port[port] = setting
+        named[host, port] = setting
     refused = [
         f"{host}:{port} ({setting}): {why}" for setting, host, port in wanted if (why := _refusal(host, port))
     ]
