@@ -1,6 +1,7 @@
 """Fixtures for all tests: asyncio in debug mode, ports that the system chooses, names that are used once."""
 
 import asyncio.format_helpers
+import os
 import sys
 import traceback
 import uuid
@@ -47,7 +48,13 @@ def _nearest(frame: FrameType | None = None, limit: int | None = None) -> list[t
 
 
 # an example's wall time says more about the machine than about the code; every test has its timeout
-settings.register_profile("thingstorm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "thingstorm",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # .ci/run gives one answer for one state of the code; who runs the tests by hand tries new examples each time
+    derandomize=os.environ.get("THINGSTORM_SAME_EXAMPLES") == "1",
+)
 settings.load_profile("thingstorm")
 
 
