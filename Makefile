@@ -20,7 +20,7 @@ setup: .venv/.synced ## Install everything into .venv (uv.lock, exactly)
 	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
-demo: setup ## The story in 90 seconds: baseline, firmware rollout, botnet, verdicts, quarantine
+demo: setup ## The story in little more than a minute: baseline, firmware rollout, botnet, verdicts, quarantine
 	@$(RUN)/thingstorm demo
 
 up: setup ## The whole stack until Ctrl-C, with its addresses

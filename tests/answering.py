@@ -17,9 +17,15 @@ class Answering:
     bodies: dict[str, Any] = field(default_factory=dict)
 
 
+def _answer(told: Any) -> tuple[int, bytes]:
+    if isinstance(told, tuple):
+        return told
+    return (404 if told is None else 200), json.dumps(told or {"detail": "not found"}).encode()
+
+
 @contextmanager
 def answering(answers: Mapping[str, Any]) -> Iterator[Answering]:
-    """By path, whatever the method; everything else is not found."""
+    """By path, whatever the method: a document, or a status and the bytes of a body. Everything else is not found."""
     told = Answering("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -27,8 +33,8 @@ def answering(answers: Mapping[str, Any]) -> Iterator[Answering]:
             path = self.path.partition("?")[0]
             if length := int(self.headers.get("Content-Length", 0)):
                 told.bodies[path] = json.loads(self.rfile.read(length))
-            body = json.dumps(answers.get(path, {"detail": "not found"})).encode()
-            self.send_response(200 if path in answers else 404)
+            status, body = _answer(answers.get(path))
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -40,7 +46,7 @@ def answering(answers: Mapping[str, Any]) -> Iterator[Answering]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         told.url = f"http://127.0.0.1:{server.server_port}"
         try:

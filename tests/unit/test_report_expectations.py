@@ -7,6 +7,7 @@ from simulator_files import BASE, timeline
 from simulator.scenario import Scenario, load
 from thingstorm.report.expectations import conclude
 from thingstorm.report.record import Ledger, Losses, Record, Result, SqlAnswer
+from thingstorm.report.story import tell
 from thingstorm.runtime.ledger import losses, settle
 
 FLOOD = phase("flood", "attack.publish_flood", 20, 30)
@@ -61,6 +62,25 @@ def test_everything_as_expected(scenario: Scenario) -> None:
     ]
     detect = next(e for e in result.expectations if e.name == "flood.detect_within.max")
     assert (detect.expected, detect.seen) == ("<= 5s", "3s")
+
+
+@pytest.mark.parametrize(
+    ("path", "hops"),
+    [
+        ("aws", ("through SNS to SQS", "rows in DynamoDB", "read back from S3")),
+        ("direct", ("a queue in memory", "the table in memory", "counted only")),
+    ],
+)
+def test_what_is_told_names_the_hops_of_the_path_that_was_played(
+    scenario: Scenario, path: str, hops: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = with_answer(record([FLOOD], labels(FLOOD, "a", "b"), GOOD, DONE), {"n": 0})
+    tell(conclude(scenario, seen, path=path, clock="wall"), seen)
+    told = capsys.readouterr().out
+    assert [hop in told for hop in hops] == [True] * 3
+    assert ("DynamoDB" in told) is (path == "aws")
+    assert "2 of 2 hostile devices named, 0 innocent; quarantined: a, b" in told
+    assert told.rstrip().endswith("passed")
 
 
 def test_a_missed_attack_fails_everything_that_depends_on_it(scenario: Scenario) -> None:

@@ -30,6 +30,7 @@ from thingstorm.cli import (
     users,
     view,
 )
+from thingstorm.cli.helping import keep_examples
 
 app = typer.Typer(
     name="thingstorm",
@@ -60,6 +61,7 @@ for module in (
     bench,
 ):
     module.register(app)
+keep_examples(app)
 
 
 def _version(value: bool) -> None:

@@ -32,9 +32,8 @@ def alerts_test(to: To = None, api: Api = None, form: Form = "table") -> None:
     Exit code 3 if a channel did not take it.
 
     Examples:
-    thingstorm alerts test
-
-    thingstorm alerts test --to email --to pager
+      thingstorm alerts test
+      thingstorm alerts test --to email --to pager
     """
     outcomes = call("POST", "/alerts/test", url=api, body={"to": to or []})["outcomes"]
     print_rows(("channel", "outcome"), [(one["channel"], one["outcome"]) for one in outcomes], form)
@@ -47,7 +46,10 @@ def alerts_test(to: To = None, api: Api = None, form: Form = "table") -> None:
 
 @alerts_app.command("list")
 def alerts_list(api: Api = None, form: Form = "table") -> None:
-    """The channels, how they do, and (for people) the alerts that none of them could be told."""
+    """The channels, how they do, and (for people) the alerts that none of them could be told.
+
+    Example: thingstorm alerts list
+    """
     told = call("GET", "/alerts", url=api)
     print_rows(_CHANNELS, [tuple(one[name] for name in _CHANNELS) for one in told["channels"]], form)
     if told["undelivered"] and form == "table":
@@ -58,6 +60,11 @@ def alerts_list(api: Api = None, form: Form = "table") -> None:
 
 @alerts_app.command("retry")
 def alerts_retry(to: To = None, api: Api = None) -> None:
-    """Try again what was given up, and at once what waits."""
+    """Try again what was given up, and at once what waits.
+
+    Examples:
+      thingstorm alerts retry
+      thingstorm alerts retry --to email
+    """
     count = call("POST", "/alerts/retry", url=api, body={"to": to or []})["tried_again"]
     typer.echo(f"{count} undelivered alert{'s are' if count != 1 else ' is'} tried again")

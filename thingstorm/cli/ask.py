@@ -34,12 +34,12 @@ def sql(
 ) -> None:
     """Ask the view in SQL.
 
-    Example: thingstorm sql "SELECT device_id, count(*) n FROM telemetry
-    WHERE received_at > now() - INTERVAL 60 SECOND GROUP BY 1 ORDER BY n DESC LIMIT 5"
-
-    thingstorm sql --explain "SELECT * FROM telemetry WHERE _id = 'meter-1/x'"
-
     Without a statement it is a shell: statements end with a semicolon, .help lists its commands, Ctrl-D leaves.
+
+    Examples:
+      thingstorm sql "SELECT device_id, count(*) n FROM telemetry GROUP BY 1 ORDER BY n DESC LIMIT 5"
+      thingstorm sql "SELECT * FROM telemetry WHERE received_at > now() - INTERVAL 60 SECOND LIMIT 5"
+      thingstorm sql --explain "SELECT * FROM telemetry WHERE _id = 'meter-1/x'"
     """
     if statement is None:
         if explain:
@@ -73,7 +73,9 @@ def query(
 ) -> None:
     """Run a named query.
 
-    Example: thingstorm query top_talkers -p seconds=60
+    Examples:
+      thingstorm query
+      thingstorm query top_talkers -p seconds=60
     """
     if name is None:
         known = call("GET", "/queries", url=api)["queries"]

@@ -44,17 +44,12 @@ def bench(
     Exit codes: 2 an unknown name, 3 a subject did not come up.
 
     Examples:
-    thingstorm bench gateway --quick
-
-    thingstorm bench gateway --peers --json gateway.json
-
-    thingstorm bench simulator --peers --case target-20k
-
-    thingstorm bench detector --peers --case fleet-5000
-
-    thingstorm bench pipeline --json pipeline.json
-
-    thingstorm bench rules --peers
+      thingstorm bench gateway --quick
+      thingstorm bench gateway --peers --json gateway.json
+      thingstorm bench simulator --peers --case target-20k
+      thingstorm bench detector --peers --case fleet-5000
+      thingstorm bench pipeline --json pipeline.json
+      thingstorm bench rules --peers
     """
     if name not in BENCHES:
         raise UnknownName("bench", name, list(BENCHES))

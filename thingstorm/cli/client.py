@@ -29,27 +29,48 @@ def call(method: str, path: str, *, url: str | None, body: Any = None, query: An
     """One request; the decoded JSON answer. Raises NotReady (nothing answers) or the error that the API told."""
     import httpx
 
-    base = url or default_url()
+    base = _address(url)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     try:
         answer = httpx.request(
             method, f"{base}{path}", json=body, params=query, timeout=timeout, headers=credentials()
         )
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise ConfigError(f"{base} is no address: {error}", fix="write it as http://127.0.0.1:8080") from None
     except httpx.HTTPError as error:
         raise NotReady(
             f"no running stack answers at {base} ({error})",
             fix="start one with `thingstorm up` in another terminal, or give its address with --api",
         ) from None
-    if answer.status_code in (200, 503) and "error" not in (told := answer.json()):
+    told = _document(answer)
+    if answer.status_code in (200, 503) and told is not None and "error" not in told:
         return told
-    raise _told(answer)
+    raise _error(base, answer.status_code, told)
 
 
-def _told(answer: "httpx.Response") -> ThingstormError:
+def _address(url: str | None) -> str:
+    """With its scheme: `--api 127.0.0.1:8080` is what people write."""
+    if url is None:
+        return default_url()
+    return (url if "://" in url else f"http://{url}").rstrip("/")
+
+
+def _document(answer: "httpx.Response") -> dict[str, Any] | None:
+    """None where something else answers than a stack's API: that speaks JSON objects only."""
     try:
         told = answer.json()
-        what, fix = str(told["error"]), str(told["fix"])
-    except (ValueError, KeyError, TypeError):
-        what, fix = f"the API answered {answer.status_code}", "look at the log of the stack"
-    kind = ConfigError if 400 <= answer.status_code < 500 else NotReady
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _error(base: str, status: int, told: dict[str, Any] | None) -> ThingstormError:
+    if told is None:
+        return NotReady(
+            f"what answers at {base} is not a stack's API (status {status})",
+            fix="give the API's address with --api: `thingstorm up` prints it",
+        )
+    what = str(told.get("error", f"the API answered {status}"))
+    fix = str(told.get("fix", "look at the log of the stack"))
+    kind = ConfigError if 400 <= status < 500 else NotReady
     return kind(what, fix=fix)

@@ -55,9 +55,8 @@ def deploy(
     Exit codes: 0 done, 2 a setting is wrong, 3 the services do not answer or refuse.
 
     Examples:
-    thingstorm deploy --backend aws --dry-run --rate 200 --devices 1000
-
-    thingstorm deploy --backend embedded --set aws.endpoint=http://127.0.0.1:4566
+      thingstorm deploy --backend aws --dry-run --rate 200 --devices 1000
+      thingstorm deploy --backend embedded --set aws.endpoint=http://127.0.0.1:4566
     """
     settings = config_of(config, settings=[f"aws.backend={backend}", *(setting or [])])
     given = _parameters(parameter or [])

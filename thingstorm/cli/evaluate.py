@@ -57,11 +57,9 @@ def evaluate(
     Exit codes: 0 done, 1 a figure is worse than recorded, 2 a file, seed or setting is wrong.
 
     Examples:
-    thingstorm evaluate scenarios/hostile/publish-flood.yaml --seeds 1,2
-
-    thingstorm evaluate --model robust --json figures.json
-
-    thingstorm evaluate --save
+      thingstorm evaluate scenarios/hostile/publish-flood.yaml --seeds 1,2
+      thingstorm evaluate --model robust --json figures.json
+      thingstorm evaluate --save
     """
     from thingstorm.evaluation.evaluated import evaluated
     from thingstorm.evaluation.playing import own_seeds, plan

@@ -40,7 +40,10 @@ def trace(
 
 @dlq_app.command("list")
 def dlq_list(form: Form = "table", api: Api = None) -> None:
-    """Every dead letter with its reason, oldest first."""
+    """Every dead letter with its reason, oldest first.
+
+    Example: thingstorm dlq list
+    """
     rows = [
         (one["message_id"], one["lane"], _moment(one["at"] * 1_000_000), one["receives"], one["reason"])
         for one in _letters(api)
@@ -50,7 +53,10 @@ def dlq_list(form: Form = "table", api: Api = None) -> None:
 
 @dlq_app.command("show")
 def dlq_show(message_id: MessageId, form: Form = "table", api: Api = None) -> None:
-    """One dead letter, whole."""
+    """One dead letter, whole.
+
+    Example: thingstorm dlq show 5fea7756-0ea4-451a-a703-a558b933e274
+    """
     letters = _letters(api)
     found = next((one for one in letters if one["message_id"] == message_id), None)
     if found is None:
@@ -66,9 +72,8 @@ def dlq_redrive(
     """Put it back into its queue, to be handled again: after the handler, or the table, was mended.
 
     Examples:
-    thingstorm dlq redrive
-
-    thingstorm dlq redrive 5fea7756-0ea4-451a-a703-a558b933e274
+      thingstorm dlq redrive
+      thingstorm dlq redrive 5fea7756-0ea4-451a-a703-a558b933e274
     """
     path = f"/dead-letters/{quote(message_id, safe='')}/redrive" if message_id else "/dead-letters/redrive"
     count = call("POST", path, url=api)["redriven"]

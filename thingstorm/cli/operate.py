@@ -52,6 +52,10 @@ def doctor(api: Api = None, form: Form = "table") -> None:
     """Every service of the running stack, its state, last progress, buffers; and what rules can do with its backend.
 
     The second table is for people only: machines read /capabilities of the API. Exit code 3 if a service is not ready.
+
+    Examples:
+      thingstorm doctor
+      thingstorm doctor --api http://127.0.0.1:8080 --format json
     """
     services = call("GET", "/healthz", url=api)["services"]
     rows = [(s["name"], s["state"], s["detail"], s["last_progress"] or "", _buffers(s)) for s in services]
@@ -79,13 +83,19 @@ def _buffers(service: dict[str, Any]) -> str:
 
 @devices_app.command("list")
 def devices_list(api: Api = None, form: Form = "table") -> None:
-    """All devices that the view knows."""
+    """All devices that the view knows.
+
+    Example: thingstorm devices list --format csv
+    """
     _print(call("GET", "/devices", url=api)["devices"], _DEVICES, form)
 
 
 @devices_app.command("show")
 def devices_show(device_id: DeviceId, api: Api = None, form: Form = "table") -> None:
-    """One device, whole."""
+    """One device, whole.
+
+    Example: thingstorm devices show meter-0007
+    """
     device = call("GET", f"/devices/{quote(device_id, safe='')}", url=api)
     print_rows(("field", "value"), list(device.items()), form)
 
@@ -121,7 +131,10 @@ def devices_create(
 
 @devices_app.command("disconnect")
 def devices_disconnect(device_id: DeviceId, api: Api = None) -> None:
-    """Close the device's connection, as AWS's DeleteConnection does; it may come back at once."""
+    """Close the device's connection, as AWS's DeleteConnection does; it may come back at once.
+
+    Example: thingstorm devices disconnect meter-0007
+    """
     closed = call("DELETE", f"/connections/{quote(device_id, safe='')}", url=api)["connected"]
     typer.echo(f"{device_id} {'is disconnected' if closed else 'was not connected'}")
 
@@ -160,7 +173,10 @@ def devices_quarantine(
 
 @devices_app.command("release")
 def devices_release(device_id: DeviceId, reason: Reason = "by hand", by: By = USER, api: Api = None) -> None:
-    """Let the device come back."""
+    """Let the device come back.
+
+    Example: thingstorm devices release meter-0007 --reason "load test"
+    """
     body = {"reason": reason, "by": by}
     call("POST", f"/devices/{quote(device_id, safe='')}/release", url=api, body=body)
     typer.echo(f"{device_id} may come back")
@@ -168,20 +184,29 @@ def devices_release(device_id: DeviceId, reason: Reason = "by hand", by: By = US
 
 @devices_app.command("held")
 def devices_held(api: Api = None, form: Form = "table") -> None:
-    """Quarantines that wait for a person: beyond a cap, or on a doubt."""
+    """Quarantines that wait for a person: beyond a cap, or on a doubt.
+
+    Example: thingstorm devices held
+    """
     _print(call("GET", "/held", url=api)["held"], ("device_id", "incident_id", "why", "evidence"), form)
 
 
 @devices_app.command("approve")
 def devices_approve(device_id: DeviceId, reason: Reason = "by hand", by: By = USER, api: Api = None) -> None:
-    """Shut out a device that is held."""
+    """Shut out a device that is held.
+
+    Example: thingstorm devices approve meter-0007 --reason "seen on site"
+    """
     call("POST", f"/held/{quote(device_id, safe='')}/approve", url=api, body={"reason": reason, "by": by})
     typer.echo(f"{device_id} is in quarantine; undo: thingstorm devices release {device_id}")
 
 
 @devices_app.command("dismiss")
 def devices_dismiss(device_id: DeviceId, reason: Reason = "by hand", by: By = USER, api: Api = None) -> None:
-    """Do not shut out a device that is held."""
+    """Do not shut out a device that is held.
+
+    Example: thingstorm devices dismiss meter-0007 --reason "load test"
+    """
     call("POST", f"/held/{quote(device_id, safe='')}/dismiss", url=api, body={"reason": reason, "by": by})
     typer.echo(f"{device_id} is left alone")
 
@@ -192,20 +217,31 @@ def devices_actions(
     api: Api = None,
     form: Form = "table",
 ) -> None:
-    """What was done about a device, or about all, newest first: by whom, why, with what outcome."""
+    """What was done about a device, or about all, newest first: by whom, why, with what outcome.
+
+    Examples:
+      thingstorm devices actions
+      thingstorm devices actions meter-0007 --format json
+    """
     found = call("GET", "/actions", url=api, query={"target": device_id} if device_id else None)
     _print(found["actions"], _ACTIONS, form)
 
 
 @incidents_app.command("list")
 def incidents_list(api: Api = None, form: Form = "table") -> None:
-    """All incidents, newest first."""
+    """All incidents, newest first.
+
+    Example: thingstorm incidents list
+    """
     _print(call("GET", "/incidents", url=api)["incidents"], _INCIDENTS, form)
 
 
 @incidents_app.command("show")
 def incidents_show(incident_id: IncidentId, api: Api = None, form: Form = "table") -> None:
-    """One incident, whole: its devices, what was done, what it was resolved as and what followed."""
+    """One incident, whole: its devices, what was done, what it was resolved as and what followed.
+
+    Example: thingstorm incidents show security-1767600035000
+    """
     print_rows(
         ("field", "value"),
         list(call("GET", f"/incidents/{quote(incident_id, safe='')}", url=api).items()),

@@ -59,7 +59,7 @@ class Files:
 def demo(
     config: ConfigFile = None, html: Html = None, json_file: Json = None, attach: Attach = False
 ) -> None:
-    """The story in 90 seconds: a clean baseline, a benign uptick, an attack, and what was done about it.
+    """The story in little more than a minute: a clean baseline, a benign uptick, an attack, and what was done about it.
 
     Exit code 0 only if what it tells is true.
 
@@ -109,13 +109,10 @@ def run(
     Exit codes: 0 all passed, 1 an expectation failed, 2 a file or setting is wrong, 3 a backend is not ready.
 
     Examples:
-    thingstorm run scenarios/demo.yaml --json out.json
-
-    thingstorm run scenarios/ --path direct --junit out.xml --html out.html
-
-    thingstorm run scenarios/demo.yaml --path aws --speed 2 --seed 11
-
-    thingstorm run mixed/botnet-inside-rollout
+      thingstorm run scenarios/demo.yaml --json out.json
+      thingstorm run scenarios/ --path direct --junit out.xml --html out.html
+      thingstorm run scenarios/demo.yaml --path aws --speed 2 --seed 11
+      thingstorm run mixed/botnet-inside-rollout
     """
     from simulator.scenario import load_all
     from thingstorm.runtime.scenarios import scenario_files

@@ -36,9 +36,8 @@ def record(
     dt/meter/meter-0001/telemetry.
 
     Examples:
-    thingstorm record --out monday --seconds 600
-
-    thingstorm record --out for-you --anonymise --host 192.0.2.7
+      thingstorm record --out monday --seconds 600
+      thingstorm record --out for-you --anonymise --host 192.0.2.7
     """
     from simulator.transports.listener import Listener
     from thingstorm.runtime.recorder import RECORDING, SCENARIO, Recorder

@@ -64,11 +64,9 @@ def replay(
     Exit codes: 0 it is as the labels say (or there are none), 1 it is not, 2 a file is wrong, 3 a backend is not ready.
 
     Examples:
-    thingstorm replay traffic.csv --map ts=time,client_id=device,payload=body
-
-    thingstorm replay traffic.parquet --labels attacks.csv --json out.json --html out.html
-
-    thingstorm replay traffic.ndjson --path aws --speed 10 --train-until 2026-01-05T08:10:00Z
+      thingstorm replay traffic.csv --map ts=time,client_id=device,payload=body
+      thingstorm replay traffic.parquet --labels attacks.csv --json out.json --html out.html
+      thingstorm replay traffic.ndjson --path aws --speed 10 --train-until 2026-01-05T08:10:00Z
     """
     job, player = _plan(file, columns, payload, labels, train_until, path, speed)
     settings = _every_topic(

@@ -46,9 +46,8 @@ def score(
     Writes timestamp,value,anomaly_score, one row a row. An event raises its score once, not at each of its rows.
 
     Examples:
-    thingstorm score requests.csv --out scores.csv
-
-    thingstorm score metrics.csv --time at --value p95 --threshold 0.5 --json
+      thingstorm score requests.csv --out scores.csv
+      thingstorm score metrics.csv --time at --value p95 --threshold 0.5 --json
     """
     from thingstorm.runtime.scoring import score_file
 

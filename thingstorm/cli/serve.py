@@ -39,9 +39,8 @@ def serve(
     Exit codes: 0 drained, 1 something was cut, 2 a setting is missing or wrong, 3 its port is taken.
 
     Examples:
-    THINGSTORM__STAGES__TOKEN=secret thingstorm serve broker
-
-    THINGSTORM__STAGES__TOKEN=secret thingstorm serve pipeline --set aws.endpoint=http://127.0.0.1:4566
+      THINGSTORM__STAGES__TOKEN=secret thingstorm serve broker
+      THINGSTORM__STAGES__TOKEN=secret thingstorm serve pipeline --set aws.endpoint=http://127.0.0.1:4566
     """
     settings = config_of(config, settings=setting or [], log_format=log_format)
     with telling(settings, stage=stage) as log:

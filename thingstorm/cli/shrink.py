@@ -37,9 +37,8 @@ def shrink(
     Ctrl-C ends it with the smallest so far.
 
     Examples:
-    thingstorm shrink scenarios/flood-inside-rollout.yaml
-
-    thingstorm shrink failing.yaml --out small.yaml --tries 200
+      thingstorm shrink scenarios/flood-inside-rollout.yaml
+      thingstorm shrink failing.yaml --out small.yaml --tries 200
     """
     from thingstorm.runtime.scenarios import scenario_file
     from thingstorm.runtime.shrinking import resolved, size_of

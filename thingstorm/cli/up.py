@@ -40,9 +40,8 @@ def up(
     """The whole stack until Ctrl-C, with its addresses.
 
     Examples:
-    thingstorm up
-
-    thingstorm up --no-simulator --ports auto --json
+      thingstorm up
+      thingstorm up --no-simulator --ports auto --json
     """
     settings = config_of(config, ports=ports, settings=setting or [], log_format=log_format)
     played = _scenario(scenario) if simulator else None

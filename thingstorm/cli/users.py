@@ -24,9 +24,9 @@ def users_add(
 ) -> None:
     """Add a person to the user file, or give a new password. It is asked for, or read from standard input.
 
-    Example: thingstorm users add ana --file users.txt
-
-    then: thingstorm up --set api.users=users.txt --set api.host=0.0.0.0
+    Examples:
+      thingstorm users add ana --file users.txt
+      thingstorm up --set api.users=users.txt --set api.host=0.0.0.0
     """
     from thingstorm.runtime.users import add_user
 

@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 def view_compact(file: File) -> None:
     """Write all rows anew in the order of event time; gives back the space of deleted ones.
 
-    No stack may have the file open. Example: thingstorm view compact view.db
+    No stack may have the file open.
+
+    Example: thingstorm view compact view.db
     """
     from analytics.view.files import compact
 
@@ -79,7 +81,10 @@ def view_verify(file: File, form: Form = "table") -> None:
 
 @view_app.command("list")
 def view_list(api: Api = None, form: Form = "table") -> None:
-    """The collections of a running stack."""
+    """The collections of a running stack.
+
+    Example: thingstorm view list
+    """
     names = call("GET", "/collections", url=api)["collections"]
     print_rows(("collection",), [(name,) for name in names], form)
 
@@ -99,7 +104,10 @@ def view_create(
     definition: Annotated[Path, typer.Argument(help="A JSON file: name, columns, indexes, rollup ...")],
     api: Api = None,
 ) -> None:
-    """Make a collection of documents in a running stack."""
+    """Make a collection of documents in a running stack.
+
+    Example: thingstorm view create assets.json
+    """
     told = _document(definition)
     call("POST", "/collections", url=api, body=told)
     typer.echo(f"{told['name']} is made")
@@ -112,7 +120,12 @@ def view_write(
     patch: Annotated[bool, typer.Option("--patch", help="Merge into what is there.")] = False,
     api: Api = None,
 ) -> None:
-    """Insert, replace or merge documents."""
+    """Insert, replace or merge documents.
+
+    Examples:
+      thingstorm view write assets assets.ndjson
+      thingstorm view write assets moved.ndjson --patch
+    """
     try:
         lines = documents.read_text(encoding="utf-8").splitlines()
         told = [json.loads(line) for line in lines if line.strip()]
