@@ -1,29 +1,31 @@
 """The HTTP API: queries, devices, incidents. OpenAPI at `/docs`.
 
-Errors are JSON: `{"error": ..., "fix": ...}`, with 400 for a wrong request, 404 for something unknown and 503 for
-something that is not ready.
+Errors are JSON: `{"error": ..., "fix": ...}`, with 400 for a wrong request, 422 for a body of the wrong shape, 404 for
+something unknown and 503 for something that is not ready.
 """
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
+from contracts.errors import NotReady
 from contracts.messages import Json
 from contracts.ports import Collections, GatewayControl, Rows, View
 
 from .answers import plain
 from .api_collections import add_collections
 from .api_desk import add_desk
+from .api_errors import tell_errors
 from .api_lambdas import add_lambdas
 from .api_queries import add_queries
 from .desk import Desk
 from .lambdas import QueryBook
 from .schedules import Schedules
+from .unknown import unknown
 
 MAX_BODY = 1_000_000
 """Bytes of a request: a statement of 100,000 characters, escaped, with parameters."""
@@ -67,7 +69,7 @@ def create_app(
     """
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
     app.add_middleware(BodyLimit)
-    app.add_exception_handler(ThingstormError, explain)
+    tell_errors(app)
     app.add_exception_handler(TooLarge, _too_large)
     book = book or QueryBook(view)
     add_queries(app, view, book)
@@ -117,16 +119,6 @@ async def _too_large(_: Request | None, __: Exception | None) -> JSONResponse:
     return JSONResponse({"error": "the request is too large", "fix": f"send at most {MAX_BODY} bytes"}, 413)
 
 
-async def explain(_: Request, error: Exception) -> JSONResponse:
-    """Our errors as JSON."""
-    status = 400
-    if isinstance(error, UnknownName):
-        status = 404
-    elif not isinstance(error, ConfigError):
-        status = 503
-    return JSONResponse({"error": str(error), "fix": getattr(error, "fix", "")}, status)
-
-
 def _add_records(app: FastAPI, view: View) -> None:
     @app.get("/devices")
     async def all_devices() -> JSONResponse:
@@ -135,7 +127,7 @@ def _add_records(app: FastAPI, view: View) -> None:
     @app.get("/devices/{device_id}")
     async def one_device(device_id: str) -> JSONResponse:
         rows = await view.query("SELECT * FROM devices WHERE device_id = $id", {"id": device_id})
-        return _one("device", device_id, rows)
+        return await _one(view, "device", device_id, rows)
 
     @app.get("/incidents")
     async def all_incidents() -> JSONResponse:
@@ -146,7 +138,7 @@ def _add_records(app: FastAPI, view: View) -> None:
     @app.get("/incidents/{incident_id}")
     async def one_incident(incident_id: str) -> JSONResponse:
         rows = await view.query(_INCIDENT_SQL, {"id": incident_id})
-        return _one("incident", incident_id, rows)
+        return await _one(view, "incident", incident_id, rows)
 
     @app.get("/actions")
     async def actions(target: str = "", incident_id: str = "", limit: int = 200) -> JSONResponse:
@@ -191,8 +183,8 @@ def _records(name: str, rows: Rows) -> JSONResponse:
     return JSONResponse({name: [plain(row) for row in rows.dicts()]})
 
 
-def _one(kind: str, name: str, rows: Rows) -> JSONResponse:
+async def _one(view: View, kind: Literal["device", "incident"], name: str, rows: Rows) -> JSONResponse:
     found = rows.dicts()
     if not found:
-        raise UnknownName(kind, name, [])
+        raise await unknown(view, kind, name)
     return JSONResponse(plain(found[0]))

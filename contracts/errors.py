@@ -56,13 +56,14 @@ class ConfigError(ThingstormError):
 
 
 class UnknownName(ConfigError):
-    """There is no `kind` named `name`; the fix names the nearest known one and lists them all."""
+    """There is no `kind` named `name`; the fix names the nearest known one and lists them."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        super().__init__(f"unknown {kind} '{name}'", fix=f"{hint}known: {', '.join(names)}")
+        fix = f"{hint}known: {', '.join(names)}" if names else "there is none yet"
+        super().__init__(f"unknown {kind} '{name}'", fix=fix)
         self.name = name
 
 

@@ -107,6 +107,16 @@ def test_an_announcement_is_made_listed_and_withdrawn(
     assert here("announce", "--withdraw", name + "x", *api, cwd=tmp_path).code == 2
 
 
+def test_an_announcement_for_a_type_that_no_device_has_is_made_and_said(
+    shared_up: Running, unique: str, tmp_path: Path
+) -> None:
+    api = ("--api", shared_up.addresses["api"])
+    made = here("announce", "firmware 2", "--group", unique, "--for", "5m", *api, cwd=tmp_path)
+    assert made.code == 0, made.err
+    assert f"no device of type '{unique}' is known yet" in made.err
+    assert here("announce", "--withdraw", made.out.partition(":")[0], *api, cwd=tmp_path).code == 0
+
+
 def test_doctor_and_alerts_say_what_is_not_well(tmp_path: Path) -> None:
     service = {"name": "view", "state": "failed", "detail": "no space", "last_progress": None, "buffers": {}}
     channel = {

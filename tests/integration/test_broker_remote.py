@@ -15,7 +15,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from test_broker_embedded import until
 
-from analytics.api import explain
+from analytics.api_errors import tell_errors
 from analytics.api_server import ApiServer
 from broker.admin import add_control, require_token
 from broker.admin_client import GatewayClient
@@ -25,7 +25,7 @@ from broker.remote import RemoteLane, RulesLink
 from broker.rules_session import RulesSession
 from broker.store import Store
 from contracts.clock import SystemClock
-from contracts.errors import ConfigError, NotReady, ThingstormError
+from contracts.errors import ConfigError, NotReady
 from contracts.journal import JournalFault
 from contracts.messages import Message
 from thingstorm import __version__
@@ -58,7 +58,7 @@ class Gateway:
             rules=self.rules,
         )
         app = FastAPI()
-        app.add_exception_handler(ThingstormError, explain)
+        tell_errors(app)
         require_token(app, TOKEN)
         add_control(app, self.broker)
         add_health(app, lambda: [self.broker.health()], stage="broker")

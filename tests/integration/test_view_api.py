@@ -53,16 +53,24 @@ async def test_over_http_what_cannot_be_done_is_told_with_its_status_and_a_fix()
         for path, body, status, told in (
             ("/collections", {"name": "A b"}, 400, "cannot be a collection's name"),
             ("/collections", {"name": "devices"}, 400, "already"),
-            ("/collections", [1], 422, ""),
+            ("/collections", [1], 422, "body: input should be a valid dictionary"),
             ("/collections/nobody/documents", {"documents": [{}]}, 404, "unknown collection"),
             ("/collections/devices/documents", {"documents": [{}]}, 400, "follows a table"),
-            ("/collections/devices/documents", {"documents": ["x"]}, 422, ""),
+            (
+                "/collections/devices/documents",
+                {"documents": ["x"]},
+                422,
+                "body.documents.0: input should be",
+            ),
+            ("/collections/a/documents", {"documents": list(range(9))}, 422, "; and 6 more"),
+            ("/nowhere", {}, 404, "POST /nowhere: not found"),
+            ("/devices/nobody", {}, 405, "method not allowed"),
             ("/explain", {"sql": "DROP TABLE devices"}, 400, ""),
             ("/explain", {"sql": "SELECT list(device_id) FROM devices"}, 400, "is not explained"),
         ):
             answer = await client.post(path, json=body)
             assert (answer.status_code, told in answer.text) == (status, True), answer.text
-            assert status == 422 or answer.json()["fix"]
+            assert answer.json()["fix"]
         assert (await client.get("/collections/nobody")).status_code == 404
 
 
@@ -72,10 +80,11 @@ async def command(*arguments: str) -> str:
     return done.output
 
 
-async def refused(*arguments: str, kind: type[ThingstormError] = ConfigError) -> None:
+async def refused(*arguments: str, kind: type[ThingstormError] = ConfigError) -> str:
     done = await to_thread.run_sync(lambda: CliRunner().invoke(app, list(arguments)))
     assert isinstance(done.exception, kind), done.output
     assert done.exception.fix
+    return done.exception.what
 
 
 async def test_the_commands_of_collections_on_a_running_stack(tmp_path: Path) -> None:
@@ -87,7 +96,7 @@ async def test_the_commands_of_collections_on_a_running_stack(tmp_path: Path) ->
         assert "people is made" in await command("view", "create", str(definition), *api)
         assert "600 documents" in await command("view", "write", "people", str(documents), *api)
         documents.write_text('{"_id": "7", "word": "x"}\n')
-        assert "1 documents" in await command("view", "write", "people", str(documents), "--patch", *api)
+        assert "1 document\n" in await command("view", "write", "people", str(documents), "--patch", *api)
         assert (await view.query("SELECT age, extra->>'$.word' FROM people WHERE _id = '7'")).rows == (
             (7, "x"),
         )
@@ -97,8 +106,14 @@ async def test_the_commands_of_collections_on_a_running_stack(tmp_path: Path) ->
         reads = await command("sql", "--explain", "SELECT * FROM people WHERE age = 7", *api)
         assert "index on age" in reads
         await refused("view", "describe", "nobody", *api)
-        documents.write_text("{")
-        await refused("view", "write", "people", str(documents), *api)
+        for body, what in (
+            ("{}\n\n{", ":3: "),
+            ('{"_id": "new"}\n[1]', ":2: list is no document"),
+            ("\udcff", ""),
+        ):
+            documents.write_bytes(body.encode("utf-8", "surrogateescape"))
+            assert what in await refused("view", "write", "people", str(documents), *api)
+        assert (await view.query("SELECT count(*) FROM people")).rows == ((600,),)  # nothing of a wrong file
         await refused("view", "create", str(documents), *api)
 
 

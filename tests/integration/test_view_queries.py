@@ -218,7 +218,10 @@ async def test_the_api_shows_devices_and_says_what_it_cannot_do() -> None:
         await view.apply([device("a", 1, device_type="x", last_seen=1_700_000_000_000)])
         assert (await client.get("/devices")).json()["devices"][0]["last_seen"] == "2023-11-14T22:13:20.000Z"
         assert (await client.get("/devices/a")).json()["device_type"] == "x"
-        assert (await client.get("/devices/b")).status_code == 404
+        missing = await client.get("/devices/b")
+        assert (missing.status_code, missing.json()["fix"]) == (404, "known: a")
+        nothing = await client.get("/incidents/x")
+        assert (nothing.status_code, nothing.json()["fix"]) == (404, "there is none yet")
         assert (await client.post("/devices/a/quarantine", json={})).status_code == 503, "no model runs here"
         assert (await client.get("/incidents")).json() == {"incidents": []}
         assert (await client.get("/verdicts")).json() == {"verdicts": []}

@@ -69,6 +69,16 @@ def announce(
     typer.echo(
         f"{made['announcement_id']}: undo with thingstorm announce --withdraw {made['announcement_id']}"
     )
+    _warn_of_nobody(group or [], api)
+
+
+def _warn_of_nobody(groups: list[str], api: str | None) -> None:
+    """Devices may come later; a group with another name is more likely mistyped."""
+    known = (
+        {str(one["device_type"]) for one in call("GET", "/devices", url=api)["devices"]} if groups else set()
+    )
+    for group in sorted(set(groups) - known):
+        typer.echo(f"no device of type '{group}' is known yet; known: {', '.join(sorted(known))}", err=True)
 
 
 def _listed(file: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """`view`: the stored view's file as a whole, and the collections of a running stack."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,15 +127,33 @@ def view_write(
       thingstorm view write assets assets.ndjson
       thingstorm view write assets moved.ndjson --patch
     """
-    try:
-        lines = documents.read_text(encoding="utf-8").splitlines()
-        told = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{documents}: {error}", fix="give a file with a JSON object a line") from None
+    told = list(_lines(documents))  # all of them are read before the first is written
     for start in range(0, len(told), 500):
         part = {"documents": told[start : start + 500], "patch": patch}
         call("POST", f"/collections/{name}/documents", url=api, body=part)
-    typer.echo(f"{len(told)} documents")
+    typer.echo("1 document" if len(told) == 1 else f"{len(told)} documents")
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}", fix="give a file with a JSON object a line"
+        ) from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            told = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"{path}:{number}: {error}", fix="write a JSON object on each line") from None
+        if not isinstance(told, dict):
+            raise ConfigError(
+                f"{path}:{number}: {type(told).__name__} is no document",
+                fix="write a JSON object on each line",
+            )
+        yield told
 
 
 def _document(path: Path) -> Any:

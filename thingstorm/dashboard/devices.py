@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from analytics.unknown import unknown
 from contracts.errors import ThingstormError, UnknownName
 from contracts.shadows import ShadowError
 from thingstorm.dashboard.hub import milliseconds
@@ -121,7 +122,7 @@ class Devices:
         sql = _LIST_SQL.format(state="device_id = $id", sort="device_id")
         rows = (await view.query(sql, {**values, "id": device_id})).dicts()
         if not rows:
-            raise UnknownName("device", device_id, [])
+            raise await unknown(view, "device", device_id)
         series = (
             await view.query(_SERIES_SQL, {"id": device_id, "since": self._since(SERIES_SECONDS)})
         ).dicts()

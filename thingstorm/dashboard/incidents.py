@@ -8,7 +8,7 @@ from typing import Any
 
 from analytics.desk import LEAD_SECONDS
 from analytics.narrate import told_as
-from contracts.errors import UnknownName
+from analytics.unknown import unknown
 from contracts.messages import FLEET, SECOND, Incident
 from thingstorm.dashboard.hub import milliseconds
 from thingstorm.runtime.pages import Backstage
@@ -110,7 +110,7 @@ class Incidents:
         incident_id = given.get("id", "")
         rows = (await self._stage.view.query(_ONE_SQL, {"id": incident_id})).dicts()
         if not rows:
-            raise UnknownName("incident", incident_id, [])
+            raise await unknown(self._stage.view, "incident", incident_id)
         row = rows[0]
         kept = next((one for one in self._stage.model.incidents if one.incident_id == incident_id), None)
         case = await self._case(row)

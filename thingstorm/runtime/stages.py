@@ -19,8 +19,9 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from analytics.api import create_app, explain
+from analytics.api import create_app
 from analytics.api_alerts import add_alerts
+from analytics.api_errors import tell_errors
 from analytics.api_model import Feed, add_model
 from analytics.api_server import ApiServer
 from analytics.reachable import is_loopback
@@ -396,7 +397,7 @@ def _keeping_its_pki(config: Config, folder: Path) -> Config:
 
 def _app(stage: str, token: str) -> FastAPI:
     app = FastAPI(title=f"thingstorm {stage}", openapi_url=None)
-    app.add_exception_handler(ThingstormError, explain)
+    tell_errors(app)
     require_token(app, token)
     return app
 
