@@ -17,6 +17,7 @@ from contracts.messages import Json
 from contracts.ports import Collections, GatewayControl, Rows, View
 
 from .answers import plain
+from .api_bodies import SpeltRoute
 from .api_collections import add_collections
 from .api_desk import add_desk
 from .api_errors import tell_errors
@@ -68,6 +69,7 @@ def create_app(
     `book` holds the named queries, `schedules` runs some of them. Who may use it is for the server to say: it asks nobody.
     """
     app = FastAPI(title="thingstorm", description="Ask the view, see incidents, quarantine devices.")
+    app.router.route_class = SpeltRoute
     app.add_middleware(BodyLimit)
     tell_errors(app)
     app.add_exception_handler(TooLarge, _too_large)

@@ -213,6 +213,25 @@ async def test_the_api_answers_queries_and_explains_refusals() -> None:
         assert (await client.post("/query", content=b"x" * 2_000_000)).status_code == 413
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"sql": "SELECT $x AS x, $y AS y", "parameters": {"x": "\\ud800", "y": [{"a": "\\udc00b"}]}}',
+        b'{"sql": "SELECT $x AS x, $y AS y", "parameters": {"x": "\xed\xa0\x80", "y": [{"a": "\\udc00b"}]}}',
+        """{"sql": "SELECT '\\ud800' AS x, [{'a': '\\udc00b'}] AS y"}""".encode("utf-16"),
+    ],
+    ids=["escape", "bytes", "utf-16"],
+)
+async def test_half_a_surrogate_pair_in_a_request_stays_its_escape(text: bytes) -> None:
+    async with an_api() as (client, _, _):
+        answer = await client.post("/query", content=text, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json().get("rows")) == (200, [["\\ud800", [{"a": "\\udc00b"}]]])
+        whole = await client.post(
+            "/query", json={"sql": "SELECT $x AS x", "parameters": {"x": "\U0001f600 \ud55c"}}
+        )
+        assert whole.json()["rows"] == [["\U0001f600 \ud55c"]]
+
+
 async def test_the_api_shows_devices_and_says_what_it_cannot_do() -> None:
     async with an_api() as (client, view, _):
         await view.apply([device("a", 1, device_type="x", last_seen=1_700_000_000_000)])

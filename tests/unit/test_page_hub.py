@@ -10,7 +10,7 @@ import pytest
 from contracts.clock import SystemClock
 from contracts.errors import ConfigError, NotReady
 from thingstorm.dashboard import hub as hub_module
-from thingstorm.dashboard.hub import MAX_KEY, MAX_WANTS, Hub, Listener
+from thingstorm.dashboard.hub import MAX_KEY, MAX_WANTS, Hub, Listener, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -125,3 +125,8 @@ async def test_so_many_pages_and_no_more(monkeypatch: pytest.MonkeyPatch) -> Non
         hub.open()
     hub.close(first)
     hub.open()
+
+
+def test_a_frame_can_be_sent_whatever_a_page_asks_for() -> None:
+    asked = {"key": "device?id=\ud800", "data": {"\udc00": 1}}
+    assert json.loads(encode(asked).encode()) == asked

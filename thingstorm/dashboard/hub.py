@@ -17,6 +17,7 @@ from contracts.clock import Clock
 from contracts.errors import ConfigError, NotReady, ThingstormError, UnknownName
 from contracts.messages import MILLISECOND, Nanoseconds
 from contracts.ports import Gauge, Health, State
+from contracts.text import spelt
 
 EVERY_SECONDS = 1.0
 
@@ -140,8 +141,8 @@ class Hub:
 
 
 def encode(value: Any) -> str:
-    """Compact JSON; what has no JSON is told as text."""
-    return json.dumps(value, default=str, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON that UTF-8 can carry; what has no JSON is told as text."""
+    return spelt(json.dumps(value, default=str, separators=(",", ":"), ensure_ascii=False))
 
 
 def milliseconds(moment: Nanoseconds | None) -> int | None:
