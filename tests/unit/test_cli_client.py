@@ -13,6 +13,7 @@ ANSWERS = {
     "/page": (200, b"<html>somebody else</html>"),
     "/list": (200, b"[1]"),
     "/wrong": (404, b'{"error": "no such thing", "fix": "look again"}'),
+    "/closed": (401, b'{"error": "the token is missing", "fix": "send it"}'),
     "/broken": (500, b'{"error": "it fell over"}'),
     "/nothing": (502, b"{}"),
 }
@@ -36,6 +37,7 @@ def test_an_address_is_taken_as_people_write_it(host: str, before: str, after: s
         ("/page", NotReady, "is not a stack's API (status 200)", "give the API's address"),
         ("/list", NotReady, "is not a stack's API (status 200)", "give the API's address"),
         ("/wrong", ConfigError, "no such thing", "look again"),
+        ("/closed", ConfigError, "asks for a token: the token is missing", "THINGSTORM__API__TOKEN"),
         ("/broken", NotReady, "it fell over", "look at the log"),
         ("/nothing", NotReady, "the API answered 502", "look at the log"),
     ],

@@ -1,5 +1,6 @@
 """Asks a running stack through its HTTP API."""
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import ConfigError, NotReady, ThingstormError
@@ -65,6 +66,11 @@ def _document(answer: "httpx.Response") -> dict[str, Any] | None:
 
 
 def _error(base: str, status: int, told: dict[str, Any] | None) -> ThingstormError:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return ConfigError(
+            f"the stack at {base} asks for a token: {told.get('error') if told else 'no more is said'}",
+            fix="give both, it and this command, the same api.token (THINGSTORM__API__TOKEN)",
+        )
     if told is None:
         return NotReady(
             f"what answers at {base} is not a stack's API (status {status})",
