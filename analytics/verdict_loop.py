@@ -150,14 +150,7 @@ class VerdictLoop:
         self._jobs = self._jobs_query(view, clock)
         self._judging = CapacityLimiter(1)
         self._fitting = CapacityLimiter(1)
-        self._query = ScheduledQuery(
-            SECONDS_QUERY,
-            view,
-            clock,
-            every=POLL,
-            parameters=lambda: self._reader.parameters,
-            push=self._take_answer,
-        )
+        self._query = self._seconds_query(view, clock)
         self._draining = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._prepared = False
@@ -174,6 +167,16 @@ class VerdictLoop:
         self.verdicts: deque[Verdict] = deque(maxlen=KEPT_VERDICTS)
         self.scores: deque[tuple[Nanoseconds, float]] = deque(maxlen=KEPT_VERDICTS)
         """By the end of each window judged, the strangest device's score in thresholds: from 1.0 on it is flagged."""
+
+    def _seconds_query(self, view: View, clock: Clock) -> ScheduledQuery:
+        return ScheduledQuery(
+            SECONDS_QUERY,
+            view,
+            clock,
+            every=POLL,
+            parameters=lambda: self._reader.parameters,
+            push=self._take_answer,
+        )
 
     def _jobs_query(self, view: View, clock: Clock) -> ScheduledQuery:
         return ScheduledQuery(

@@ -56,3 +56,11 @@ def test_an_example_is_a_line() -> None:
         ("devices", "quarantine")
     )
     assert len(examples(("sql",))) == 3
+
+
+@pytest.mark.parametrize("words", sorted({words[:-1] for words in COMMANDS}), ids=" ".join)
+def test_no_line_of_a_list_is_cut(words: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(app, [*words, "--help"], terminal_width=80).output
+    listed = told.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if "..." in line or not re.match(r"  \S+  +\S", line)] == []

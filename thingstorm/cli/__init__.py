@@ -30,7 +30,7 @@ from thingstorm.cli import (
     users,
     view,
 )
-from thingstorm.cli.helping import keep_examples
+from thingstorm.cli.helping import make_readable
 
 app = typer.Typer(
     name="thingstorm",
@@ -61,7 +61,7 @@ for module in (
     bench,
 ):
     module.register(app)
-keep_examples(app)
+make_readable(app)
 
 
 def _version(value: bool) -> None:

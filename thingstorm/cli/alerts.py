@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 @alerts_app.command("test")
 def alerts_test(to: To = None, api: Api = None, form: Form = "table") -> None:
-    """Tell every channel of the running stack of a test, now, and say what became of it.
+    """Tell every channel of a test, now: what became of it on the running stack.
 
     Exit code 3 if a channel did not take it.
 
@@ -46,7 +46,7 @@ def alerts_test(to: To = None, api: Api = None, form: Form = "table") -> None:
 
 @alerts_app.command("list")
 def alerts_list(api: Api = None, form: Form = "table") -> None:
-    """The channels, how they do, and (for people) the alerts that none of them could be told.
+    """The channels and how they do; and, for people, the alerts that none of them could be told.
 
     Example: thingstorm alerts list
     """

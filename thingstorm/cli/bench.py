@@ -39,7 +39,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="The same cases, smaller: under a minute.")] = False,
     case: Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")] = None,
 ) -> None:
-    """Measured figures. Absolute ones depend on the machine; the ratios to the peers are of one run.
+    """Measure speed, with peers beside it. Absolute figures depend on the machine; the ratios to the peers are of one run.
 
     Exit codes: 2 an unknown name, 3 a subject did not come up.
 

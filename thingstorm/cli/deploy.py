@@ -50,7 +50,7 @@ def deploy(
     ] = None,
     json_out: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
-    """The CloudFormation template, to an emulator (through its APIs) or to AWS (by a change set).
+    """Create what the CloudFormation template has: on an emulator (through its APIs) or on AWS (by a change set).
 
     Exit codes: 0 done, 2 a setting is wrong, 3 the services do not answer or refuse.
 

@@ -49,7 +49,7 @@ def evaluate(
         Path | None, typer.Option("--config", help="Settings; default thingstorm.toml.")
     ] = None,
 ) -> None:
-    """Play labelled scenarios with several seeds on the direct path, and count what the model got right.
+    """Count what the model gets right: labelled scenarios, with several seeds, on the direct path.
 
     Two dumb baselines on the same seconds stand beside every figure. Without --save the result is held against the
     recorded one, as far as the runs are the same; what is worse than its interval fails.

@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(api: Api = None, form: Form = "table") -> None:
-    """Every service of the running stack, its state, last progress, buffers; and what rules can do with its backend.
+    """Every service of the running stack: its state, last progress and buffers; and what rules can do with its backend.
 
     The second table is for people only: machines read /capabilities of the API. Exit code 3 if a service is not ready.
 
@@ -131,7 +131,7 @@ def devices_create(
 
 @devices_app.command("disconnect")
 def devices_disconnect(device_id: DeviceId, api: Api = None) -> None:
-    """Close the device's connection, as AWS's DeleteConnection does; it may come back at once.
+    """Close the device's connection; it may come back at once. As AWS's DeleteConnection does it.
 
     Example: thingstorm devices disconnect meter-0007
     """
@@ -217,7 +217,7 @@ def devices_actions(
     api: Api = None,
     form: Form = "table",
 ) -> None:
-    """What was done about a device, or about all, newest first: by whom, why, with what outcome.
+    """What was done about a device, or about all: by whom, why, with what outcome, newest first.
 
     Examples:
       thingstorm devices actions

@@ -41,7 +41,7 @@ def score(
         bool, typer.Option("--json", help="Print the alarms as JSON; scores go to --out only.")
     ] = False,
 ) -> None:
-    """Score each value of a series from 0 to 1 by the values before it, and by nothing else.
+    """Score each value of a series from 0 to 1: by the values before it, and by nothing else.
 
     Writes timestamp,value,anomaly_score, one row a row. An event raises its score once, not at each of its rows.
 

@@ -42,7 +42,7 @@ def view_compact(file: File) -> None:
 
 @view_app.command("export")
 def view_export(file: File, folder: Folder) -> None:
-    """Every collection as Parquet, with what is needed to go on from there.
+    """Every collection as Parquet: with what is needed to go on from there.
 
     Example: thingstorm view export view.db backup
     """
@@ -92,7 +92,7 @@ def view_list(api: Api = None, form: Form = "table") -> None:
 
 @view_app.command("describe")
 def view_describe(name: Name, api: Api = None, form: Form = "table") -> None:
-    """Columns, indexes, rows, fields that have no column, and what was decided about them.
+    """What a collection has: columns, indexes, rows, fields without a column, and what was decided about them.
 
     Example: thingstorm view describe telemetry
     """
