@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_ours_and_the_bare_loop_move_messages_and_ours_loses_none() -> None:
-    settings = {"seconds": 0.5, "warm": 0.5, "backlog": 50}
+    settings = {"seconds": 2.0, "warm": 0.5, "backlog": 50}
     emulator = Emulator()
     async with supervise([emulator], drain_seconds=1.0):
         ours = await pipeline_load.path(settings, emulator)
