@@ -37,7 +37,8 @@ async def _unfit(request: Request, error: RequestValidationError) -> JSONRespons
     places = error.errors()
     told = "; ".join(_place(one["loc"], one["msg"]) for one in places[:_TOLD])
     more = f"; and {len(places) - _TOLD} more" if len(places) > _TOLD else ""
-    fix = f"/docs of this API has the shape that {request.method} {request.url.path} takes"
+    fix = _where(request, f"has the shape that {request.method} {request.url.path} takes")
+    # without what was sent: it may be long, and it may be a secret
     detail = jsonable_encoder([{**one, "input": None, "ctx": {}} for one in places[:_TOLD]])
     return JSONResponse({"error": told + more, "fix": fix, "detail": detail}, 422)
 
@@ -51,7 +52,13 @@ async def _refused(request: Request, error: HTTPException) -> JSONResponse:
     """A path that is not there, or a method that it has not."""
     told = f"{request.method} {request.url.path}: {str(error.detail).lower()}"
     return JSONResponse(
-        {"error": told, "fix": "/docs of this API lists what it answers"},
+        {"error": told, "fix": _where(request, "lists what it answers")},
         error.status_code,
         headers=dict(error.headers or {}),
     )
+
+
+def _where(request: Request, what: str) -> str:
+    """Stages among themselves have no page of what they answer: only stages of their version ask."""
+    page = request.app.docs_url if request.app.openapi_url else None
+    return f"{page} of this API {what}" if page else "ask as the stages of this version of thingstorm do"

@@ -62,7 +62,7 @@ class UnknownName(ConfigError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        fix = f"{hint}known: {', '.join(names)}" if names else "there is none yet"
+        fix = f"{hint}known: {', '.join(names)}" if names else "there is none"
         super().__init__(f"unknown {kind} '{name}'", fix=fix)
         self.name = name
 

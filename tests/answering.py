@@ -20,7 +20,9 @@ class Answering:
 def _answer(told: Any) -> tuple[int, bytes]:
     if isinstance(told, tuple):
         return told
-    return (404 if told is None else 200), json.dumps(told or {"detail": "not found"}).encode()
+    if told is None:
+        return 404, b'{"detail": "not found"}'
+    return 200, json.dumps(told).encode()
 
 
 @contextmanager

@@ -297,6 +297,7 @@ async def test_retained_messages_outlive_the_gateway(tmp_path: Path) -> None:
         client.subscribe("cmd/d1/job", 1)
         await until(lambda: got == [b"update"])
         await to_thread.run_sync(lambda: (client.disconnect(), client.loop_stop()))
+        assert got == [b"update"]
 
 
 def test_a_lane_on_a_broken_disk_says_so_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ async def test_the_api_shows_devices_and_says_what_it_cannot_do() -> None:
         missing = await client.get("/devices/b")
         assert (missing.status_code, missing.json()["fix"]) == (404, "known: a")
         nothing = await client.get("/incidents/x")
-        assert (nothing.status_code, nothing.json()["fix"]) == (404, "there is none yet")
+        assert (nothing.status_code, nothing.json()["fix"]) == (404, "there is none")
         assert (await client.post("/devices/a/quarantine", json={})).status_code == 503, "no model runs here"
         assert (await client.get("/incidents")).json() == {"incidents": []}
         assert (await client.get("/verdicts")).json() == {"verdicts": []}

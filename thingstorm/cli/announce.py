@@ -74,9 +74,15 @@ def announce(
 
 def _warn_of_nobody(groups: list[str], api: str | None) -> None:
     """Devices may come later; a group with another name is more likely mistyped."""
-    known = (
-        {str(one["device_type"]) for one in call("GET", "/devices", url=api)["devices"]} if groups else set()
+    if not groups:
+        return
+    found = call(
+        "POST",
+        "/query",
+        url=api,
+        body={"sql": "SELECT DISTINCT device_type FROM devices WHERE device_type IS NOT NULL"},
     )
+    known = {str(kind) for (kind,) in found["rows"]}
     for group in sorted(set(groups) - known):
         typer.echo(f"no device of type '{group}' is known yet; known: {', '.join(sorted(known))}", err=True)
 

@@ -38,7 +38,7 @@ def eval_(
         str, typer.Option("--sql-version", help="2016-03-23, 2015-10-08 or beta.")
     ] = "2016-03-23",
 ) -> None:
-    """The result of one statement on one message: as its actions would get it.
+    """The result of one statement on one message, as actions get it.
 
     Exit codes: 0 it fires, 1 it does not, 2 the statement is wrong.
 
@@ -123,7 +123,7 @@ def lint(
     ] = None,
     form: Form = "table",
 ) -> None:
-    """What AWS would refuse, do otherwise or bill: of rules that run here.
+    """What AWS would refuse, do otherwise or bill in these rules.
 
     Exit codes: 0 nothing would be refused, 1 something would, 2 a file is wrong.
 

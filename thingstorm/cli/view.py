@@ -42,7 +42,7 @@ def view_compact(file: File) -> None:
 
 @view_app.command("export")
 def view_export(file: File, folder: Folder) -> None:
-    """Every collection as Parquet: with what is needed to go on from there.
+    """Every collection as Parquet, with all that it takes to go on.
 
     Example: thingstorm view export view.db backup
     """

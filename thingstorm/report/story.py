@@ -5,16 +5,21 @@ from rich.table import Table
 
 from thingstorm.report.record import PhaseResult, Record, Result
 
-_HOPS = (
-    ("published", "by the devices", "by the devices"),
-    ("accepted", "by the gateway", "by the gateway"),
-    ("routed", "by a rule", "by a rule"),
-    ("queued", "through SNS to SQS", "through a queue in memory"),
-    ("stored", "rows in DynamoDB", "rows of the table in memory"),
-    ("viewed", "rows in the SQL view", "rows in the SQL view"),
-    ("archived", "records read back from S3", "records for the archive, counted only"),
-)
-"""What is counted at each hop: on the path through AWS's services, and on the direct one, which has none of them."""
+_HOPS = {
+    "published": "by the devices",
+    "accepted": "by the gateway",
+    "routed": "by a rule",
+    "queued": "through SNS to SQS",
+    "stored": "rows in DynamoDB",
+    "viewed": "rows in the SQL view",
+    "archived": "records read back from S3",
+}
+_DIRECT = _HOPS | {
+    "queued": "through a queue in memory",
+    "stored": "rows of the table in memory",
+    "archived": "records for the archive, counted only",
+}
+"""The direct path has none of AWS's services."""
 
 
 def tell(result: Result, record: Record) -> None:
@@ -58,6 +63,7 @@ def _ledger(result: Result) -> Table:
     for column, justify in ((0, "left"), (1, "right"), (2, "left")):
         table.add_column(str(column), justify="right" if justify == "right" else "left")
     ledger = result.as_json()["ledger"]
-    for name, aws, direct in _HOPS:
-        table.add_row(name, f"{ledger[name]:,}", direct if result.path == "direct" else aws)
+    hops = _DIRECT if result.path == "direct" else _HOPS
+    for name, remark in hops.items():
+        table.add_row(name, f"{ledger[name]:,}", remark)
     return table
